@@ -12,7 +12,9 @@ from enum import Enum
 class ErrorKind(str, Enum):
     """Coarse on purpose: one kind for each different thing that a caller would do. Append only."""
 
-    UNAVAILABLE = "unavailable"  # 5xx, refused, reset, DNS, TLS, truncated answer: try again within the deadline
+    UNAVAILABLE = (
+        "unavailable"  # 5xx, refused, reset, DNS, TLS, truncated answer: try again within the deadline
+    )
     TIMEOUT = "timeout"  # no answer in time; a write may or may not have happened: read back
     DENIED = "denied"  # 401/403, read-only file system: an operator must act; trying again is pointless
     NOT_FOUND = "not-found"  # the bucket or container itself is missing: an operator must act

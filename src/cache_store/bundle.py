@@ -1,0 +1,250 @@
+"""`bundle.json`: a register that is absent, then published, then a tombstone, then published again, ...
+
+Every step is one conditional PutObject. A reader needs exactly one request for a hit. Everything in here came over
+the network from a bucket that others can write to: size and depth are limited before anything is parsed, names are
+checked before anybody builds a path, and digests before anybody uses a byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from cache_store.identity import Address, Environment, Identity
+from cache_store.objects import MIB
+
+BUNDLE_SCHEMA: Final = "autotune-cache/bundle/v1"
+TOMBSTONE_SCHEMA: Final = "autotune-cache/tombstone/v1"
+
+MAX_REGISTER_BYTES = 4 * MIB
+MAX_INLINE_BYTES = 1 * MIB
+MAX_FILE_BYTES = 16 * MIB
+MAX_FILES = 1024
+MAX_DEPTH = 32
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+RankName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,240}\.json$")]
+Count = Annotated[int, Field(ge=0)]
+Text = Annotated[str, StringConstraints(max_length=65536)]
+
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+class BadBundle(ValueError):  # noqa: N818 -- reads as what it is
+    """Bytes that are no usable bundle. `reason` is stable, the message is for a person."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class _Record(BaseModel):
+    # ignore: a later release may add fields within a schema; a change of meaning gets a new schema name
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
+
+
+class IdentityRecord(_Record):
+    """Every input of the address, in clear."""
+
+    engine: Text
+    flashinfer_version: Text
+    arch: Text
+    key: Text
+    key_text: Text
+    key_inputs: dict[str, str | int | bool | None]
+    environment: Text
+    metadata: dict[str, str]
+    extra: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, identity: Identity) -> IdentityRecord:
+        return cls(
+            engine=identity.engine,
+            flashinfer_version=identity.flashinfer_version,
+            arch=identity.arch,
+            key=identity.key,
+            key_text=identity.key_text,
+            key_inputs=dict(identity.key_inputs),
+            environment=identity.environment.name,
+            metadata=dict(identity.environment.metadata),
+            extra=dict(identity.environment.extra),
+        )
+
+    @property
+    def address(self) -> Address:
+        """Recomputed from the metadata, so that a record cannot claim an environment that it does not describe."""
+        environment = Environment(self.metadata, self.extra)
+        return Address(self.flashinfer_version, self.arch, self.key, environment.name)
+
+
+class Provenance(_Record):
+    """Who made it and how: facts for people, never part of identity."""
+
+    created_at: Text | None = None
+    created_by_clock: Literal["server", "pod"] = "server"
+    holder: Text = ""
+    tuner: Text = ""
+    tune_s: float = Field(ge=0, default=0.0)
+    verified: Text = ""
+    engine_version: Text = ""
+    image: Text | None = None
+    driver: Text | None = None
+    program: Text = ""
+
+
+class CoverageRecord(_Record):
+    """What the tune covered: op -> entries, the largest bucket in tokens, and what was left out and why."""
+
+    ops: dict[str, Count] = {}
+    entries: Count = 0
+    max_bucket: Count = 0
+    excluded: dict[str, str] = {}
+
+
+class Bundle(_Record):
+    """The published state. `files` holds each distinct text once even if eight ranks share it."""
+
+    schema_name: Literal["autotune-cache/bundle/v1"] = Field(alias="schema", default=BUNDLE_SCHEMA)
+    identity: IdentityRecord
+    ranks: dict[RankName, Digest]
+    files: dict[Digest, str]
+    blobs: dict[Digest, Count] = {}
+    epoch: Count
+    nonce: Text
+    provenance: Provenance
+    coverage: CoverageRecord
+    signature: Text | None = None
+
+    def encode(self) -> bytes:
+        return self.model_dump_json(by_alias=True, indent=1).encode()
+
+    @property
+    def is_empty(self) -> bool:
+        """The tuner ran and there was nothing to tune: a result like any other."""
+        return not self.ranks
+
+    @property
+    def digests(self) -> frozenset[str]:
+        return frozenset(self.ranks.values())
+
+
+class Tombstone(_Record):
+    """What ops leave in a bundle's place: seen as a miss (or, for a quarantine, as "do not tune either")."""
+
+    schema_name: Literal["autotune-cache/tombstone/v1"] = Field(alias="schema", default=TOMBSTONE_SCHEMA)
+    reason: Text
+    retired_by: Text
+    retired_at: Text | None = None
+    may_retune: bool = True
+    epoch: Count
+    nonce: Text
+    identity: IdentityRecord | None = None
+    retired_copy: Text | None = None
+    expected_tune_s: float | None = None
+
+    def encode(self) -> bytes:
+        return self.model_dump_json(by_alias=True, indent=1).encode()
+
+
+def digest_of(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def depth_of(body: bytes, limit: int) -> int:
+    """Deepest nesting of a JSON text, counted without parsing it; stops counting past `limit`."""
+    depth = deepest = 0
+    for match in _STRING_OR_BRACKET.finditer(body):
+        token = match.group()
+        if token in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > limit:
+                break
+        elif token in (b"]", b"}"):
+            depth -= 1
+    return deepest
+
+
+def parse_register(body: bytes) -> Bundle | Tombstone:
+    """The state of the register. Raises `BadBundle`: too-large, too-deep, corrupt, unknown-schema, digest-mismatch."""
+    if len(body) > MAX_REGISTER_BYTES:
+        raise BadBundle("bundle-too-large", f"{len(body)} bytes; the limit is {MAX_REGISTER_BYTES}")
+    if depth_of(body, MAX_DEPTH) > MAX_DEPTH:
+        raise BadBundle("bundle-too-deep", f"nested deeper than {MAX_DEPTH}")
+    try:
+        schema = _SchemaOnly.model_validate_json(body).schema_name
+        if schema == TOMBSTONE_SCHEMA:
+            return Tombstone.model_validate_json(body)
+        if schema != BUNDLE_SCHEMA:
+            raise BadBundle("bundle-unknown-schema", f"schema {schema[:80]!r} is not known to this release")
+        bundle = Bundle.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part)[:80] for part in first["loc"])
+        raise BadBundle("bundle-corrupt", f"{where or 'document'}: {first['msg']}"[:300]) from None
+    _check_contents(bundle)
+    return bundle
+
+
+class _SchemaOnly(_Record):
+    schema_name: Text = Field(alias="schema")
+
+
+def _check_contents(bundle: Bundle) -> None:
+    if len(bundle.ranks) > MAX_FILES:
+        raise BadBundle("bundle-too-large", f"{len(bundle.ranks)} rank files; the limit is {MAX_FILES}")
+    stored = bundle.files.keys() | bundle.blobs.keys()
+    absent = bundle.digests - stored
+    if absent:
+        raise BadBundle("bundle-corrupt", f"no content for digest {min(absent)}")
+    for digest, text in bundle.files.items():
+        check_content(text.encode(), digest)
+    oversized = [digest for digest, size in bundle.blobs.items() if size > MAX_FILE_BYTES]
+    if oversized:
+        raise BadBundle("bundle-too-large", f"blob {oversized[0]} is larger than {MAX_FILE_BYTES} bytes")
+    try:
+        address = bundle.identity.address
+    except ValueError as error:
+        raise BadBundle("bundle-corrupt", f"identity: {error}") from None
+    if address.environment != bundle.identity.environment:
+        raise BadBundle("bundle-foreign", "the environment's name does not belong to its metadata")
+
+
+def check_content(body: bytes, digest: str) -> None:
+    """Raises `BadBundle` unless `body` is what `digest` names."""
+    actual = digest_of(body)
+    if actual != digest:
+        raise BadBundle("bundle-digest-mismatch", f"content is {actual}, the bundle says {digest}")
+
+
+def check_identity(bundle: Bundle, identity: Identity) -> None:
+    """Raises `BadBundle` unless the bundle belongs to exactly this key and environment."""
+    if bundle.identity.address != identity.address:
+        raise BadBundle("bundle-foreign", f"it describes {bundle.identity.address}, not {identity.address}")
+    if dict(bundle.identity.metadata) != dict(identity.environment.metadata):
+        raise BadBundle("bundle-foreign", "its environment is not this pod's")
+
+
+def pack(contents: Mapping[str, bytes]) -> tuple[dict[str, str], dict[str, str], dict[str, bytes]]:
+    """(ranks, inline files, blobs) for rank name -> content: each distinct content once, inline while all fit.
+
+    Raises `BadBundle` for a file that is too large or is no UTF-8.
+    """
+    ranks: dict[str, str] = {}
+    distinct: dict[str, bytes] = {}
+    for name, body in sorted(contents.items()):
+        if len(body) > MAX_FILE_BYTES:
+            raise BadBundle("bundle-too-large", f"{name}: {len(body)} bytes; the limit is {MAX_FILE_BYTES}")
+        ranks[name] = digest_of(body)
+        distinct[ranks[name]] = body
+    if sum(map(len, distinct.values())) > MAX_INLINE_BYTES:
+        return ranks, {}, distinct
+    try:
+        return ranks, {digest: body.decode() for digest, body in distinct.items()}, {}
+    except UnicodeDecodeError as error:
+        raise BadBundle("bundle-corrupt", f"a rank file is not UTF-8: {error.reason}") from None

@@ -1,0 +1,141 @@
+"""`claim.json`: who may tune, and the arithmetic of its lease. No clock, no store.
+
+The lease only saves GPU time. Safety rests on the conditional write of `bundle.json` alone (coordination.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from cache_store.bundle import MAX_DEPTH, depth_of
+from cache_store.objects import KIB
+
+CLAIM_SCHEMA: Final = "autotune-cache/claim/v1"
+MAX_CLAIM_BYTES = 64 * KIB
+TAIL_LINES = 20
+TAIL_LINE_LENGTH = 400
+
+Short = Annotated[str, StringConstraints(max_length=4096)]
+
+
+class Claim(BaseModel):
+    """The lease as written.
+
+    Every write carries a fresh `nonce` and a larger `counter`: an S3 ETag is the MD5 of the body, and two equal
+    bodies would let two writers both win one compare-and-swap (seen on MinIO). `epoch` is the fencing token: it grows
+    with every new holder and never starts again. `held_s` is how long the holder has held it, by its own monotonic
+    clock, so that a tune that hangs while its heartbeat lives can be taken over.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
+
+    schema_name: Literal["autotune-cache/claim/v1"] = Field(alias="schema", default=CLAIM_SCHEMA)
+    state: Literal["held", "released", "failed", "done"]
+    epoch: int = Field(ge=0)
+    counter: int = Field(ge=0)
+    nonce: Short
+    holder: Short
+    lease_s: float = Field(gt=0, le=86400)
+    held_s: float = Field(ge=0, default=0.0)
+    expected_s: float | None = None
+    cooldown_s: float = Field(ge=0, default=0.0)
+    error: Short | None = None
+    tail: tuple[Short, ...] = ()
+
+    def encode(self) -> bytes:
+        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+
+
+@dataclass(frozen=True)
+class UnreadableClaim:
+    """A claim.json that is not ours to understand. Treated as held until its age runs out."""
+
+    detail: str
+
+
+def parse_claim(body: bytes) -> Claim | UnreadableClaim:
+    if len(body) > MAX_CLAIM_BYTES:
+        return UnreadableClaim(f"{len(body)} bytes")
+    if depth_of(body, MAX_DEPTH) > MAX_DEPTH:
+        return UnreadableClaim("nested too deep")
+    try:
+        return Claim.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        return UnreadableClaim(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:200])
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Durations of the protocol, in seconds (design: lease 60, renewal 20, margin 5, max hold 30 min).
+
+    `start_jitter_s` spreads the first claim of a fleet that starts at once. `poll_s` is how often a waiter that knows
+    no expected finish looks. `cooldown_s` is how long a failed tune keeps the fleet from trying again.
+    """
+
+    lease_s: float = 60.0
+    renew_s: float = 20.0
+    margin_s: float = 5.0
+    max_hold_s: float = 1800.0
+    cooldown_s: float = 600.0
+    poll_s: float = 5.0
+    start_jitter_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class MayTake:
+    """Nobody holds it (any more): write epoch `epoch` over what was seen."""
+
+    epoch: int
+    why: str
+
+
+@dataclass(frozen=True)
+class MustWait:
+    """Somebody is tuning; look again after this many seconds, if nothing is published before."""
+
+    expires_in_s: float
+    expected_in_s: float | None
+
+
+@dataclass(frozen=True)
+class CoolingDown:
+    """The last tune failed and it is too early to try again."""
+
+    remaining_s: float
+    error: str
+    tail: tuple[str, ...]
+
+
+def judge(claim: Claim | UnreadableClaim, age_s: float, rules: Rules) -> MayTake | MustWait | CoolingDown:
+    """What a claim that was written `age_s` ago allows.
+
+    `age_s` is the server's Date minus Last-Modified, or, where those are unusable, how long this pod has seen the
+    same ETag on its own monotonic clock.
+    """
+    if isinstance(claim, UnreadableClaim):
+        remaining = rules.lease_s + rules.margin_s - age_s
+        return (
+            MustWait(remaining, None)
+            if remaining > 0
+            else MayTake(1, f"unreadable claim ({claim.detail}) ran out")
+        )
+    following = claim.epoch + 1
+    if claim.state == "failed":
+        remaining = claim.cooldown_s - age_s
+        if remaining > 0:
+            return CoolingDown(remaining, claim.error or "unknown", claim.tail)
+        return MayTake(following, "cool-down over")
+    if claim.state in ("released", "done"):
+        return MayTake(following, claim.state)
+    if claim.held_s + age_s > rules.max_hold_s:
+        return MayTake(following, f"held longer than {rules.max_hold_s:g} s")
+    remaining = claim.lease_s + rules.margin_s - age_s
+    if remaining <= 0:
+        return MayTake(following, "lease ran out")
+    if claim.expected_s is None:
+        return MustWait(remaining, None)
+    return MustWait(remaining, max(0.0, claim.expected_s - claim.held_s - age_s))

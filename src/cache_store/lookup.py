@@ -1,0 +1,38 @@
+"""One request: is there a bundle for this identity? And, where contents did not fit inline, their fetch."""
+
+from __future__ import annotations
+
+from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, check_content
+from cache_store.errors import ErrorKind, StoreError
+from cache_store.identity import Address, Identity
+from cache_store.objects import Missing, ObjectStore
+from cache_store.register import RegisterState, Unreachable, Unusable, classify
+
+
+def look_up(store: ObjectStore, identity: Identity) -> RegisterState:
+    """The state of the register, in one request. Raises nothing for what the store did."""
+    try:
+        return classify(store.get(identity.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES), identity)
+    except StoreError as error:
+        if error.kind is ErrorKind.TOO_LARGE:
+            return Unusable("bundle-too-large", str(error))
+        return unreachable(error)
+
+
+def unreachable(error: StoreError) -> Unreachable:
+    return Unreachable(f"store-{error.kind.value}", str(error), is_final=not error.is_retryable)
+
+
+def fetch_contents(store: ObjectStore, address: Address, bundle: Bundle) -> dict[str, bytes]:
+    """Rank file -> bytes, every digest checked. Inline contents cost no request.
+
+    Raises `BadBundle` (bundle-digest-mismatch, bundle-corrupt) and `StoreError`.
+    """
+    contents: dict[str, bytes] = {digest: text.encode() for digest, text in bundle.files.items()}
+    for digest in sorted(bundle.digests - contents.keys()):
+        answer = store.get(address.blob_key(digest), limit_bytes=bundle.blobs[digest])
+        if isinstance(answer, Missing):
+            raise BadBundle("bundle-corrupt", f"blob {digest} is not there")
+        check_content(answer.body, digest)
+        contents[digest] = answer.body
+    return {name: contents[digest] for name, digest in bundle.ranks.items()}
