@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, check_content
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.identity import Address, Identity
@@ -23,12 +25,15 @@ def unreachable(error: StoreError) -> Unreachable:
     return Unreachable(f"store-{error.kind.value}", str(error), is_final=not error.is_retryable)
 
 
-def fetch_contents(store: ObjectStore, address: Address, bundle: Bundle) -> dict[str, bytes]:
-    """Rank file -> bytes, every digest checked. Inline contents cost no request.
+def fetch_contents(
+    store: ObjectStore, address: Address, bundle: Bundle, known: Mapping[str, bytes] | None = None
+) -> dict[str, bytes]:
+    """Rank file -> bytes, every digest checked. Contents that are inline or `known` by digest cost no request.
 
     Raises `BadBundle` (bundle-digest-mismatch, bundle-corrupt) and `StoreError`.
     """
     contents: dict[str, bytes] = {digest: text.encode() for digest, text in bundle.files.items()}
+    contents.update(known or {})
     for digest in sorted(bundle.digests - contents.keys()):
         answer = store.get(address.blob_key(digest), limit_bytes=bundle.blobs[digest])
         if isinstance(answer, Missing):

@@ -1,0 +1,115 @@
+"""A tuner running in a thread beside the protocol, so that heartbeats never wait for it; and what becomes a bundle."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from autotune_init.local_files import check_foreign_bytes
+from autotune_init.rank_file import BadRankFile
+from autotune_init.tuners import Tuner, TuneRequest, TuneResult, TunerFailed
+from cache_store.bundle import BadBundle, Bundle, CoverageRecord, IdentityRecord, Provenance, pack
+from cache_store.clock import Clock
+from cache_store.identity import Identity
+from cache_store.steps import Failed, Finished, StillRunning
+
+_LOOK_S = 0.1
+_CANCEL_S = 6.0  # a child gets 3 s between SIGTERM and SIGKILL (tuners/child.py)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a bundle says besides the tuned files."""
+
+    identity: Identity
+    provenance: Provenance
+    ranks_must_agree: bool
+
+
+class BackgroundTune:
+    """Implements `cache_store.participate.Tune`."""
+
+    def __init__(
+        self,
+        tuner: Tuner,
+        request: Callable[[], TuneRequest],
+        recipe: Recipe,
+        *,
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        self._tuner = tuner
+        self._request = request
+        self._recipe = recipe
+        self._clock = clock
+        self._pod_stop = stop
+        self._cancel = threading.Event()
+        self._over = threading.Event()
+        self._answer: Finished | Failed | None = None
+        self._thread: threading.Thread | None = None
+
+    def run_for(self, max_s: float) -> StillRunning | Finished | Failed:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="tune", daemon=True)
+            self._thread.start()
+        until = self._clock.monotonic() + max_s
+        while not self._over.wait(_LOOK_S):
+            if self._pod_stop.is_set() or self._clock.monotonic() >= until:
+                return StillRunning()
+        return self._answer or Failed("internal", "the tune ended without an answer")
+
+    def cancel(self) -> None:
+        self._cancel.set()
+        if self._thread is not None:
+            self._thread.join(_CANCEL_S)
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._tune()
+        except TunerFailed as failure:
+            self._answer = Failed(failure.reason, failure.detail, failure.tail)
+        except (BadRankFile, BadBundle) as problem:
+            reason = "tuner-environment" if problem.reason == "foreign-environment" else "tuner-bad-file"
+            self._answer = Failed(reason, f"{problem.reason}: {problem.detail}")
+        except Exception as error:  # noqa: BLE001 -- a thread has nobody above it; the protocol must hear of it
+            self._answer = Failed("tuner-crashed", f"{type(error).__name__}: {error}"[:500])
+        finally:
+            self._over.set()
+
+    def _tune(self) -> Finished:
+        began = self._clock.monotonic()
+        request = self._request()
+        result = self._tuner.tune(request, self._cancel)
+        if result.files:
+            check_foreign_bytes(
+                result.files, request.rank_files, request.metadata, must_agree=self._recipe.ranks_must_agree
+            )
+        seconds = round(self._clock.monotonic() - began, 3)
+        return compose_later(result, self._recipe, seconds)
+
+
+def compose_later(result: TuneResult, recipe: Recipe, tune_s: float) -> Finished:
+    """The bundle but for its epoch and nonce, which only the protocol knows. Raises `BadBundle`."""
+    ranks, files, blobs = pack(result.files)
+    provenance = recipe.provenance.model_copy(update={"tune_s": tune_s, "verified": result.verified})
+    coverage = CoverageRecord(
+        ops=dict(result.coverage.ops),
+        entries=result.coverage.entries,
+        max_bucket=result.coverage.max_bucket,
+        excluded=dict(result.coverage.excluded),
+    )
+
+    def compose(epoch: int, nonce: str) -> Bundle:
+        return Bundle(
+            identity=IdentityRecord.of(recipe.identity),
+            ranks=ranks,
+            files=files,
+            blobs={digest: len(body) for digest, body in blobs.items()},
+            epoch=epoch,
+            nonce=nonce,
+            provenance=provenance,
+            coverage=coverage,
+        )
+
+    return Finished(compose, blobs)

@@ -1,0 +1,207 @@
+"""The loop: look at the disk, ask the store, take part in a tune, place. Ask plan.py, do the step, say how it ended."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from autotune_init.background_tune import BackgroundTune, Recipe
+from autotune_init.engines import EngineCache
+from autotune_init.local_files import FileState, LocalSet, check_foreign_bytes, examine
+from autotune_init.outcomes import Outcome
+from autotune_init.place import Ownership, Placed, PlaceFailed, move_aside, place
+from autotune_init.plan import End, Participate, Place, after_lookup, after_participation, before_lookup
+from autotune_init.rank_file import BadRankFile
+from autotune_init.tuners import Tuner, TuneRequest
+from cache_store.bundle import BadBundle, Bundle, Provenance
+from cache_store.claim import Rules
+from cache_store.clock import Clock
+from cache_store.coordination import Participant
+from cache_store.errors import StoreError
+from cache_store.identity import Identity
+from cache_store.lookup import fetch_contents, look_up, unreachable
+from cache_store.objects import ObjectStore
+from cache_store.participate import Driver
+from cache_store.steps import Fit, Step, Unfit
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What is known of this pod once its key and environment are."""
+
+    cache: EngineCache
+    identity: Identity
+    holder: str
+    ownership: Ownership
+    provenance: Provenance
+    rules: Rules
+    wait_until: float
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the flow acts with. Everything that touches the world comes in here."""
+
+    open_store: Callable[[], ObjectStore] | None
+    check_store: Callable[[ObjectStore], Fit | Unfit]
+    tuner: Tuner | None
+    tune_request: Callable[[], TuneRequest]
+    clock: Clock
+    stop: threading.Event
+    rng: random.Random
+    nonce: Callable[[], str]
+    on_step: Callable[[Step], None] | None = None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How it ended, with what a report needs."""
+
+    outcome: Outcome
+    reason: str
+    detail: str = ""
+    tail: tuple[str, ...] = ()
+    bundle: Bundle | None = None
+    placed: Placed | None = None
+    moved_aside: Mapping[str, str] = field(default_factory=dict)
+
+
+def warm(pod: Pod, tools: Tools) -> Ending:
+    """Run one pod to its ending. Raises `Cancelled` when told to stop; then nothing is half done."""
+    try:
+        local = examine(
+            Path(pod.cache.directory),
+            pod.cache.rank_files,
+            pod.identity.environment.metadata,
+            must_agree=pod.cache.ranks_must_agree,
+        )
+    except OSError as error:
+        return Ending(Outcome.COLD, "cache-dir-unreadable", f"{error.filename}: {error.strerror}")
+    step = before_lookup(local, has_store=tools.open_store is not None)
+    if isinstance(step, End) or tools.open_store is None:
+        return _end(step if isinstance(step, End) else End(Outcome.COLD, "no-store"), local)
+    try:
+        store = tools.open_store()
+    except StoreError as error:
+        return _end(End(Outcome.COLD, unreachable(error).reason, str(error)), local)
+    try:
+        return _with_store(store, pod, tools, local)
+    finally:
+        store.close()
+
+
+def _with_store(store: ObjectStore, pod: Pod, tools: Tools, local: LocalSet) -> Ending:
+    step: End | Participate | Place
+    step = after_lookup(look_up(store, pod.identity), tuner=tools.tuner.name if tools.tuner else "none")
+    tools.clock.sleep(0)
+    if isinstance(step, Participate):
+        step = _participate(step, store, pod, tools)
+    if isinstance(step, End):
+        return _end(step, local)
+    return _install(step, store, pod, tools, local)
+
+
+def _participate(step: Participate, store: ObjectStore, pod: Pod, tools: Tools) -> End | Place:
+    if tools.tuner is None:
+        raise AssertionError("participating without a tuner")
+    date = step.first.date
+    provenance = pod.provenance.model_copy(
+        update={
+            "created_at": (date or tools.clock.now()).isoformat(),
+            "created_by_clock": "server" if date else "pod",
+            "holder": pod.holder,
+            "tuner": tools.tuner.name,
+        }
+    )
+    tune = BackgroundTune(
+        tools.tuner,
+        tools.tune_request,
+        Recipe(pod.identity, provenance, pod.cache.ranks_must_agree),
+        clock=tools.clock,
+        stop=tools.stop,
+    )
+    driver = Driver(
+        store,
+        pod.identity,
+        tune=tune,
+        check_store=lambda: tools.check_store(store),
+        clock=tools.clock,
+        on_step=tools.on_step,
+    )
+    participant = Participant(
+        holder=pod.holder,
+        rules=pod.rules,
+        rng=tools.rng,
+        nonce=tools.nonce,
+        monotonic=tools.clock.monotonic,
+        wait_until=pod.wait_until,
+        deadline=pod.deadline,
+    )
+    return after_participation(driver.drive(participant, step.first))
+
+
+def _install(step: Place, store: ObjectStore, pod: Pod, tools: Tools, local: LocalSet) -> Ending:
+    bundle = step.bundle
+    ending = Ending(step.outcome, step.reason, step.detail, bundle=bundle)
+    if bundle.is_empty:
+        return replace(ending, moved_aside=_clear_crashers(local))
+    try:
+        contents = fetch_contents(store, pod.identity.address, bundle, step.blobs)
+        check_foreign_bytes(
+            contents,
+            pod.cache.all_rank_files,
+            pod.identity.environment.metadata,
+            must_agree=pod.cache.ranks_must_agree,
+        )
+        tools.clock.sleep(0)
+        placed = place(
+            {name: contents[name] for name in pod.cache.rank_files},
+            local,
+            made_at=_timestamp(bundle.provenance.created_at),
+            ownership=pod.ownership,
+            nonce=tools.nonce(),
+        )
+    except StoreError as error:
+        return _cold(ending, unreachable(error).reason, str(error))
+    except BadBundle as problem:
+        return _cold(ending, problem.reason, problem.detail)
+    except BadRankFile as problem:
+        return _cold(ending, f"bundle-{problem.reason}", problem.detail)
+    except PlaceFailed as failure:
+        return _cold(ending, failure.reason, failure.detail)
+    return replace(ending, placed=placed, moved_aside=placed.moved_aside)
+
+
+def _cold(ending: Ending, reason: str, detail: str) -> Ending:
+    return replace(ending, outcome=Outcome.COLD, reason=reason, detail=detail)
+
+
+def _end(end: End, local: LocalSet) -> Ending:
+    moved = {} if end.outcome is Outcome.LOCAL else _clear_crashers(local)
+    return Ending(end.outcome, end.reason, end.detail, end.tail, moved_aside=moved)
+
+
+def _clear_crashers(local: LocalSet) -> dict[str, str]:
+    """A corrupt file kills the engine at start, bundle or no bundle: out of its way. Others wait for a replacement."""
+    moved: dict[str, str] = {}
+    for found in local.in_state(FileState.CORRUPT):
+        try:
+            moved[found.name] = move_aside(local.directory, found.name)
+        except OSError:
+            continue  # read-only: the engine meets it as it would have without us
+    return moved
+
+
+def _timestamp(created_at: str | None) -> float | None:
+    if created_at is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(created_at)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else None

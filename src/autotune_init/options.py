@@ -1,0 +1,97 @@
+"""Every setting there is, as data: its flag, its AUTOTUNE_* variable, its default and one sentence.
+
+The parser, the help text, the refusal of unknown variables and docs/configuration.md all come from this table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["text", "seconds", "count", "flag", "pairs", "mode", "choice"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting. `name` is the flag without dashes; `pairs` may be repeated and takes name=value."""
+
+    name: str
+    kind: Kind
+    default: str | None
+    meaning: str
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    group: str = "pod"
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        return "AUTOTUNE_" + self.name.upper().replace("-", "_")
+
+    @property
+    def attribute(self) -> str:
+        suffix = "_s" if self.kind == "seconds" else ""
+        return self.name.replace("-", "_") + suffix
+
+
+OPTIONS: tuple[Option, ...] = (
+    # -- the store
+    Option("store", "text", None, "where the fleet's results are: s3://bucket/prefix, gs://, az://, file:///dir or any "
+           "fsspec URL; without it only the local cache dir is looked at", "URL", group="store"),
+    Option("store-adapter", "choice", "auto", "client library for the store; auto takes obstore for s3, gs and az, and "
+           "fsspec where AWS_PROFILE is set or the URL is another kind", choices=("auto", "obstore", "fsspec"),
+           group="store"),
+    Option("request-timeout", "seconds", "10", "how long one request to the store may take", "S", group="store"),
+    # -- the engine
+    Option("engine", "choice", "sglang", "whose cache this is", choices=("sglang", "vllm", "flashinfer"),
+           group="engine"),
+    Option("engine-version", "text", None, "the engine's version; default: what is installed beside us or in --facts",
+           "VERSION", group="engine"),
+    Option("model-config", "text", None, "config.json of the model, or its directory; default: found through the "
+           "engine's --model-path", "PATH", group="engine"),
+    Option("field", "pairs", None, "state one input of the key, e.g. moe_runner_backend=auto; repeatable, in the "
+           "variable one per line", "NAME=VALUE", group="engine"),
+    Option("cache-dir", "text", None, "root of the engine's cache (SGLANG_CACHE_DIR); default: the engine's own",
+           "DIR", group="engine"),
+    Option("node-rank", "count", None, "this pod's number in its replica; default: from the controller's variables",
+           "N", group="engine"),
+    Option("group-size", "count", None, "how many pods one replica has; default: from the controller's variables",
+           "N", group="engine"),
+    # -- what this node is
+    Option("facts", "text", None, "read what this node is from a file (autotune-init facts prints one) instead of "
+           "probing", "FILE", group="node"),
+    Option("identity-extra", "pairs", None, "something more that pods must share, e.g. driver=580; repeatable, in the "
+           "variable one per line", "NAME=VALUE", group="node"),
+    Option("python", "text", None, "the engine's Python, for child processes; default: the one that runs us", "PATH",
+           group="node"),
+    # -- tuning
+    Option("tuner", "choice", "none", "what to do when nothing is found: nothing, tune FlashInfer's GEMMs for this "
+           "model, or run a command", choices=("none", "flashinfer-ops", "command", "engine"), group="tuning"),
+    Option("tuner-command", "text", None, "the command of --tuner command; it gets AUTOTUNE_RANK_FILES, AUTOTUNE_FACTS "
+           "and AUTOTUNE_DEADLINE_S", "CMD", group="tuning"),
+    Option("max-tokens", "count", "8192", "tune buckets up to this many tokens", "N", group="tuning"),
+    Option("cooldown", "seconds", "600", "after a failed tune nobody tries again for this long", "S", group="tuning"),
+    Option("holder", "text", None, "this pod's name in the lease, for people; default: the host name", "NAME",
+           group="tuning"),
+    # -- time and failure
+    Option("deadline", "seconds", "1800", "everything ends by then, whatever the store or the tuner does", "S",
+           group="policy"),
+    Option("wait", "seconds", "900", "how long to wait for another pod's tune", "S", group="policy"),
+    Option("strict", "flag", None, "exit non-zero unless the cache dir is ready (for prewarm jobs and CI)",
+           group="policy"),
+    # -- files
+    Option("file-mode", "mode", "0644", "mode of placed files: FlashInfer's own 0600 shuts out an engine of another "
+           "uid", "OCTAL", group="files"),
+    Option("dir-mode", "mode", "0755", "mode of directories that we create", "OCTAL", group="files"),
+    Option("uid", "count", None, "owner of placed files and created directories; needs the right to chown", "N",
+           group="files"),
+    Option("gid", "count", None, "group of placed files and created directories", "N", group="files"),
+    Option("termination-log", "text", "/dev/termination-log", "where the report goes besides stdout, if it exists",
+           "FILE", group="files"),
+)  # fmt: skip
+
+BY_NAME = {option.name: option for option in OPTIONS}
+VARIABLES = frozenset(option.variable for option in OPTIONS)

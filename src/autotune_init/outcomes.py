@@ -1,0 +1,80 @@
+"""How a run can end: outcome, reason, and the exit code that `--strict` makes of it. One table, append only.
+
+Without `--strict` every ending is exit 0: Kubernetes has no "continue if init fails", and with LeaderWorkerSet a
+restarted init container recreates the whole group.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Outcome(str, Enum):
+    """What the engine will find."""
+
+    HIT = "hit"  # the fleet's bundle is in the cache dir
+    LOCAL = "local"  # a complete valid set was there already; the store was not asked
+    TUNED = "tuned"  # this pod tuned; the result is in the cache dir
+    WAITED = "waited"  # another pod tuned meanwhile; its bundle is in the cache dir
+    COLD = "cold"  # nothing is in the cache dir; the engine tunes by itself
+    SKIPPED = "skipped"  # we did not try, and say why
+
+
+WARM = frozenset({Outcome.HIT, Outcome.LOCAL, Outcome.TUNED, Outcome.WAITED})
+
+OK = 0
+INTERNAL = 1
+BAD_SETTINGS = 2
+TERMINATED = 143
+
+# reason, or a prefix that ends in "-" -> (exit code under --strict, what it means)
+REASONS: dict[str, tuple[int, str]] = {
+    "internal": (INTERNAL, "a bug of ours; the detail has the exception"),
+    "bad-settings": (BAD_SETTINGS, "an unknown AUTOTUNE_* variable, an unknown flag or a wrong value"),
+    "store-unavailable": (10, "refused, reset, 5xx, TLS failure or truncated answer, until the deadline"),
+    "store-timeout": (10, "no answer in time"),
+    "store-not-found": (10, "the bucket does not exist"),
+    "store-invalid": (10, "the store's URL or settings are wrong"),
+    "store-internal": (10, "the store adapter failed in an unforeseen way"),
+    "store-too-large": (13, "an object is larger than it may be"),
+    "store-corrupt": (13, "the store answered with bytes that make no sense"),
+    "no-store": (10, "no --store was given and the cache dir is not complete"),
+    "wait-exceeded": (11, "another pod was still tuning when --wait was over"),
+    "tune-failed-recently": (11, "another pod's tune failed and the cool-down is not over"),
+    "fenced": (12, "ops changed the register while this pod tuned; its result was discarded"),
+    "quarantined": (12, "ops took this bundle out of service, not to be tuned again"),
+    "bundle-": (13, "bundle.json is corrupt, foreign, too large or of an unknown schema"),
+    "store-denied": (14, "403 or a read-only store; without s3:ListBucket a missing object is a 403 too"),
+    "tuner-": (15, "the tuner crashed, hung, wrote nothing, half a file, or a file that re-tunes"),
+    "place-": (16, "disk full, no right to write, or another I/O error; nothing was placed"),
+    "local-newer": (16, "a valid local file is newer than the bundle; it stays and nothing was placed"),
+    "cache-dir-": (16, "the cache dir cannot be read"),
+    "unknown-engine": (17, "the engine is not known"),
+    "unknown-engine-version": (17, "the engine's version is not in the table, or could not be found out"),
+    "undecidable": (
+        17,
+        "argv and config.json do not decide every input of the key; the detail names what is missing",
+    ),
+    "key-": (17, "the key could not be derived; the detail says why"),
+    "miss": (18, "no bundle, and --tuner none"),
+    "environment-": (19, "this pod's FlashInfer environment could not be found out"),
+    "facts-": (19, "the facts file is unusable"),
+    "deadline": (20, "--deadline was over"),
+    "store-unsupported": (21, "the store rejects conditional writes; it can only be read"),
+    "store-ignores-conditions": (21, "the store ignores conditional writes; it can only be read"),
+    "store-create-only": (21, "the store keeps create-only but not compare-and-swap; it can only be read"),
+    "replica-group": (23, "the replica has several pods; this release serves single-pod replicas only"),
+    "engine-": (24, "the engine uses no shared autotune files in this configuration"),
+    "bound-to-gpu": (24, "the engine's file names carry a GPU's UUID; such files cannot be shared"),
+    "terminated": (TERMINATED, "SIGTERM"),
+}
+
+
+def strict_exit_code(outcome: Outcome, reason: str) -> int:
+    """0 where the engine finds its kernels, else the reason's code; an unlisted reason counts as internal."""
+    if outcome in WARM:
+        return OK
+    if reason in REASONS:
+        return REASONS[reason][0]
+    prefixes = [known for known in REASONS if known.endswith("-") and reason.startswith(known)]
+    return REASONS[max(prefixes, key=len)][0] if prefixes else INTERNAL

@@ -1,0 +1,217 @@
+"""Verified bytes become the engine's files: all ranks of this pod, or none.
+
+Temp file in the same directory, fsync, mode and owner, rename; then the directory's fsync. Several pods may do this
+in one shared volume at the same moment: every step leaves either the old or the new whole file at each name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune_init.local_files import FileState, LocalSet
+
+ASIDE_SUFFIX = ".aside"
+
+
+class PlaceFailed(Exception):  # noqa: N818 -- reads as what happened
+    """Nothing was placed and the directory is as it was. `reason` is stable."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Modes and owner of what we create. FlashInfer's own files are 0600, which shuts out an engine of another uid."""
+
+    file_mode: int = 0o644
+    dir_mode: int = 0o755
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What was done: names written, names that were right already, and old file -> where it went."""
+
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+    moved_aside: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What to do with each file, decided before anything is touched."""
+
+    write: tuple[str, ...]
+    keep: tuple[str, ...]
+    aside: tuple[str, ...]
+
+
+def decide(contents: Mapping[str, bytes], local: LocalSet, made_at: float | None) -> Placement:
+    """Pure. `made_at`: when the bundle was made, Unix seconds, or None where unknown.
+
+    Raises `PlaceFailed` where a valid local file is newer than the bundle and differs: it stays, and a mixed set of
+    ranks is worse than none.
+    """
+    write: list[str] = []
+    keep: list[str] = []
+    aside: list[str] = []
+    for name, body in sorted(contents.items()):
+        found = local.files[name]
+        if found.state is FileState.VALID and found.body == body:
+            keep.append(name)
+            continue
+        if (
+            found.state is FileState.VALID
+            and local.ranks_agree
+            and (made_at is None or found.written_at > made_at)
+        ):
+            raise PlaceFailed("local-newer", f"{name} is valid and newer than the bundle; it stays")
+        write.append(name)
+        if found.state not in (FileState.ABSENT, FileState.VALID):
+            aside.append(name)
+    return Placement(tuple(write), tuple(keep), tuple(aside))
+
+
+def place(
+    contents: Mapping[str, bytes], local: LocalSet, *, made_at: float | None, ownership: Ownership, nonce: str
+) -> Placed:
+    """Write what is missing or wrong. Idempotent. Raises `PlaceFailed`; then everything is as it was."""
+    placement = decide(contents, local, made_at)
+    directory = local.directory
+    if not placement.write:
+        return Placed((), placement.keep, {})
+    created: list[Path] = []
+    temps: dict[str, Path] = {}
+    try:
+        _make_directories(directory, ownership, created)
+        for name in placement.write:
+            temps[name] = directory / f".{name}.{nonce}.tmp"
+            _write_temp(temps[name], contents[name], ownership)
+        moved = _swap(directory, temps, placement.aside, nonce)
+    except OSError as error:
+        for temp in temps.values():
+            temp.unlink(missing_ok=True)
+        _remove_empty(created)
+        raise PlaceFailed(
+            f"place-{_reason_of(error)}", f"{error.filename or directory}: {error.strerror}"
+        ) from error
+    _sync_directory(directory)
+    return Placed(placement.write, placement.keep, moved)
+
+
+def move_aside(directory: Path, name: str) -> str:
+    """Take one file out of the engine's way; the newest one moved aside is kept. Returns its new name."""
+    target = name + ASIDE_SUFFIX
+    (directory / name).replace(directory / target)
+    return target
+
+
+def _swap(directory: Path, temps: Mapping[str, Path], aside: tuple[str, ...], nonce: str) -> dict[str, str]:
+    """The renames. If one fails, those before it are undone."""
+    moved: dict[str, str] = {}
+    done: list[tuple[str, int]] = []
+    backups = {name: directory / f".{name}.{nonce}.old" for name in temps}
+    try:
+        for name, temp in temps.items():
+            final = directory / name
+            try:
+                os.link(final, backups[name])
+            except FileNotFoundError:
+                pass
+            inode = temp.stat().st_ino
+            temp.replace(final)
+            done.append((name, inode))
+        for name in aside:
+            backups[name].replace(directory / (name + ASIDE_SUFFIX))
+            moved[name] = name + ASIDE_SUFFIX
+    except OSError:
+        for name, inode in done:
+            _undo(directory / name, backups[name], inode)
+        raise
+    finally:
+        for backup in backups.values():
+            backup.unlink(missing_ok=True)
+    return moved
+
+
+def _undo(final: Path, backup: Path, inode: int) -> None:
+    try:
+        if final.stat().st_ino != inode:
+            return  # another pod placed its own meanwhile
+        if backup.exists():
+            backup.replace(final)
+        else:
+            final.unlink()
+    except OSError:
+        return  # the first error is the one to report
+
+
+def _make_directories(directory: Path, ownership: Ownership, created: list[Path]) -> None:
+    missing: list[Path] = []
+    at = directory
+    while not at.exists():
+        missing.append(at)
+        at = at.parent
+    for path in reversed(missing):
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue  # another pod made it between our look and our step
+        created.append(path)
+        path.chmod(ownership.dir_mode)  # mkdir's own mode is cut by the umask
+        _chown(path, ownership)
+
+
+def _write_temp(path: Path, body: bytes, ownership: Ownership) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(body)
+        file.flush()
+        os.fchmod(descriptor, ownership.file_mode)
+        if ownership.uid is not None or ownership.gid is not None:
+            os.fchown(descriptor, _or_same(ownership.uid), _or_same(ownership.gid))
+        os.fsync(descriptor)
+
+
+def _chown(path: Path, ownership: Ownership) -> None:
+    if ownership.uid is not None or ownership.gid is not None:
+        os.chown(path, _or_same(ownership.uid), _or_same(ownership.gid))
+
+
+def _or_same(number: int | None) -> int:
+    return -1 if number is None else number
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # some network file systems cannot; the rename is as durable as they make it
+    finally:
+        os.close(descriptor)
+
+
+def _remove_empty(created: list[Path]) -> None:
+    for path in reversed(created):
+        try:
+            path.rmdir()
+        except OSError:
+            return  # somebody put something there meanwhile
+
+
+def _reason_of(error: OSError) -> str:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk-full"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "denied"
+    return "failed"

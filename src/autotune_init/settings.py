@@ -1,0 +1,205 @@
+"""Flags and variables become one frozen value, validated once. Unknown AUTOTUNE_* names are refused.
+
+A misspelled variable that is silently ignored is the classic way to run without the thing one installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from autotune_init.options import BY_NAME, OPTIONS, VARIABLES, Option
+
+MAX_SECONDS = 7 * 24 * 3600.0
+
+
+class BadSettings(ValueError):  # noqa: N818 -- reads as what it is
+    """The message names the setting and says what it takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """All settings. Durations in seconds, modes as integers; None means "not said"."""
+
+    store: str | None = None
+    store_adapter: str = "auto"
+    request_timeout_s: float = 10.0
+    engine: str = "sglang"
+    engine_version: str | None = None
+    model_config: str | None = None
+    field: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    cache_dir: str | None = None
+    node_rank: int | None = None
+    group_size: int | None = None
+    facts: str | None = None
+    identity_extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    python: str | None = None
+    tuner: str = "none"
+    tuner_command: str | None = None
+    max_tokens: int = 8192
+    cooldown_s: float = 600.0
+    holder: str | None = None
+    deadline_s: float = 1800.0
+    wait_s: float = 900.0
+    strict: bool = False
+    file_mode: int = 0o644
+    dir_mode: int = 0o755
+    uid: int | None = None
+    gid: int | None = None
+    termination_log: str = "/dev/termination-log"
+    engine_argv: tuple[str, ...] = ()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadSettings(message)
+
+
+def build_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """The parser of one command; the table in options.py is its only source."""
+    parser = _Parser(
+        prog=f"autotune-init {command}",
+        description=description,
+        epilog="Every flag has one variable of the same name, AUTOTUNE_<FLAG>; a flag beats its variable.",
+        allow_abbrev=False,
+    )
+    groups = {
+        name: parser.add_argument_group(name) for name in dict.fromkeys(option.group for option in OPTIONS)
+    }
+    for option in OPTIONS:
+        _add(groups[option.group], option)
+    return parser
+
+
+def _add(group: argparse._ArgumentGroup, option: Option) -> None:
+    default = f" (default: {option.default})" if option.default is not None else ""
+    meaning = (option.meaning + default).replace("%", "%%")
+    if option.kind == "flag":
+        group.add_argument(option.flag, action="store_true", default=None, help=meaning)
+    elif option.kind == "pairs":
+        group.add_argument(option.flag, action="append", metavar=option.metavar, help=meaning)
+    elif option.kind == "choice":
+        # choices are checked in _value, so that a variable and a flag fail with the same sentence
+        group.add_argument(option.flag, metavar="{" + ",".join(option.choices) + "}", help=meaning)
+    else:
+        group.add_argument(option.flag, metavar=option.metavar, help=meaning)
+
+
+def split_engine_argv(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """(our flags, the engine's argv): what follows the first `--` is the engine's."""
+    if "--" not in argv:
+        return list(argv), ()
+    at = list(argv).index("--")
+    return list(argv[:at]), tuple(argv[at + 1 :])
+
+
+def wants_strict(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether failure should be an exit code, asked before the settings are known to be good."""
+    ours, _ = split_engine_argv(argv)
+    return "--strict" in ours or environ.get("AUTOTUNE_STRICT", "").lower() in ("1", "true", "yes", "on")
+
+
+def settings_from(
+    namespace: argparse.Namespace, engine_argv: tuple[str, ...], environ: Mapping[str, str]
+) -> Settings:
+    """Flags over variables over defaults. Raises `BadSettings`."""
+    refuse_unknown_variables(environ)
+    values: dict[str, object] = {}
+    for option in OPTIONS:
+        given: object = getattr(namespace, option.name.replace("-", "_"), None)
+        origin = option.flag
+        if given is None and environ.get(option.variable, "") != "":
+            given, origin = environ[option.variable], option.variable
+            if option.kind == "pairs":
+                given = [line for line in (part.strip() for part in str(given).splitlines()) if line]
+        if given is not None:
+            values[option.attribute] = _value(option, given, origin)
+    settings = Settings(**values, engine_argv=engine_argv)  # type: ignore[arg-type] # _value gave each its type
+    if settings.tuner == "command" and not settings.tuner_command:
+        raise BadSettings("--tuner command needs --tuner-command")
+    if settings.tuner == "engine":
+        raise BadSettings("--tuner engine is not available in this release; use flashinfer-ops or command")
+    if (settings.node_rank or 0) >= (settings.group_size or settings.node_rank or 0) + 1:
+        raise BadSettings("--node-rank must be smaller than --group-size")
+    return settings
+
+
+def refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    """Raises `BadSettings` for an AUTOTUNE_* name that means nothing here."""
+    for name in sorted(environ):
+        if name.startswith("AUTOTUNE_") and name not in VARIABLES:
+            close = difflib.get_close_matches(name, VARIABLES, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise BadSettings(f"unknown variable {name}{hint}")
+
+
+def _value(option: Option, given: object, origin: str) -> object:
+    text = str(given)
+    try:
+        if option.kind == "flag":
+            return _truth(text)
+        if option.kind == "seconds":
+            seconds = float(text)
+            if not 0 < seconds <= MAX_SECONDS:
+                raise ValueError(text)
+            return seconds
+        if option.kind == "count":
+            if not text.isdecimal() or int(text) > 2**31:
+                raise ValueError(text)
+            return int(text)
+        if option.kind == "mode":
+            mode = int(text, 8)
+            if not 0 <= mode <= 0o7777:
+                raise ValueError(text)
+            return mode
+        if option.kind == "choice" and text not in option.choices:
+            raise ValueError(text)
+        if option.kind == "pairs":
+            return _pairs(given)
+    except ValueError:
+        raise BadSettings(f"{origin}: {text[:80]!r} is not {_takes(option)}") from None
+    return text
+
+
+def _truth(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(text)
+
+
+def _pairs(given: object) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in given if isinstance(given, list) else [given]:
+        name, equals, value = str(item).partition("=")
+        if not equals or not name.strip():
+            raise ValueError(item)
+        pairs[name.strip()] = value
+    return pairs
+
+
+def _takes(option: Option) -> str:
+    return {
+        "flag": "1 or 0",
+        "seconds": f"a number of seconds above 0 and at most {MAX_SECONDS:g}",
+        "count": "a whole number, 0 or more",
+        "mode": "an octal mode such as 0644",
+        "pairs": "NAME=VALUE",
+        "choice": "one of " + ", ".join(option.choices),
+    }.get(option.kind, "text")
+
+
+def _assert_table_and_settings_agree() -> None:
+    attributes = {option.attribute for option in BY_NAME.values()} | {"engine_argv"}
+    if attributes != {item.name for item in dataclasses.fields(Settings)}:
+        raise AssertionError(
+            "options.py and Settings differ: "
+            + str(attributes ^ {f.name for f in dataclasses.fields(Settings)})
+        )
+
+
+_assert_table_and_settings_agree()
