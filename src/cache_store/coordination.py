@@ -177,7 +177,7 @@ class Participant:
             state = yield from self._bundle()
             if isinstance(state, Vacant) and state.base == base and self.monotonic() < look_again:
                 continue
-            if isinstance(state, Unreachable):
+            if isinstance(state, Unreachable) and not state.is_final:
                 continue  # a waiter outlives a store that is away for a while; wait_until bounds it
             self._base_of(state, is_first=False)
             return

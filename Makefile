@@ -1,0 +1,85 @@
+# Needs only python3 (>= 3.10) and a package index. uv comes into a private venv and never downloads a Python.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .uv/bin/uv
+BIN := .venv/bin
+WORKERS ?= 2
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE ?= hardlink
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+.uv/.ready-$(UV_VERSION):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python3 must be 3.10 or newer, this is %d.%d" % sys.version_info[:2])'
+	@rm -rf .uv
+	@$(PYTHON) -m venv .uv
+	@.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	@touch $@
+
+.venv/.ready: .uv/.ready-$(UV_VERSION) pyproject.toml uv.lock
+	@$(UV) sync --quiet --frozen --all-groups --extra cli --python $(PYTHON)
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.ready ## Everything that developing needs, below this directory
+
+.PHONY: demo
+demo: .venv/.ready ## The main job without a GPU: one pod tunes (a recording), the next one finds the result
+	@$(BIN)/python examples/demo.py
+
+.PHONY: demo-gpu
+demo-gpu: .venv/.ready ## The main job on this machine's GPU, with FlashInfer's own autotuner
+	@$(BIN)/python examples/demo.py --gpu
+
+.tools/ministack/.ready: .uv/.ready-$(UV_VERSION) tools/ministack.txt
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/ministack
+	@$(UV) pip install --quiet --python .tools/ministack/bin/python -r tools/ministack.txt
+	@touch $@
+
+.tools/fi-%/.ready: tools/flashinfer-%.txt .uv/.ready-$(UV_VERSION)
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/fi-$*
+	@$(UV) pip install --quiet --no-deps --python .tools/fi-$*/bin/python -r $<
+	@touch $@
+
+.PHONY: ministack
+ministack: .tools/ministack/.ready ## The S3 server of the tests, in its own environment
+
+.PHONY: flashinfer-envs
+flashinfer-envs: .tools/fi-0.6.18/.ready .tools/fi-0.7.2/.ready ## torch and two FlashInfer releases, for their real code on CPU
+
+.PHONY: test
+test: .venv/.ready ministack flashinfer-envs ## Set up and run all tests
+	@CI=true $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup
+
+.PHONY: test-fast
+test-fast: .venv/.ready ministack ## Tests without the FlashInfer environments
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not flashinfer"
+
+.PHONY: lint
+lint: .venv/.ready ## ruff, mypy --strict, import layers, spelling, packaging
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/codespell src tests docs examples tools benchmarks *.md
+	@$(BIN)/validate-pyproject pyproject.toml
+
+.PHONY: docs
+docs: .venv/.ready ## Regenerate the pages and schemas that come from code
+	@$(BIN)/python tools/make_docs.py
+
+.PHONY: bench
+bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evidence/)
+	@$(BIN)/python benchmarks/hit_path.py
+
+.PHONY: build
+build: .venv/.ready ## Wheel and sdist
+	@$(UV) build --quiet
+
+.PHONY: clean
+clean: ## Remove everything that make has made
+	rm -rf .venv .uv .tools .demo .demo-gpu dist

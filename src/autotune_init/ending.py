@@ -1,0 +1,58 @@
+"""The one place where an ending becomes a report and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from autotune_init.options import BY_NAME
+from autotune_init.outcomes import OK, Outcome, strict_exit_code
+from autotune_init.report import Report, publish_report
+from autotune_init.settings import BadSettings, wants_strict
+from autotune_init.story import Story
+
+
+def finish(report: Report, *, is_strict: bool, termination_log: str, stdout: TextIO, story: Story) -> int:
+    """Write the report, tell the last line of the story, and return the exit code."""
+    code = strict_exit_code(report.outcome, report.reason) if is_strict else OK
+    report = replace(report, exit_code=code)
+    publish_report(report, stdout, Path(termination_log) if termination_log else None)
+    detail = f": {report.detail}" if report.detail else ""
+    story.tell(f"{report.outcome.value} ({report.reason}){detail}")
+    return code
+
+
+def end_with_bad_settings(
+    problem: BadSettings, argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, story: Story
+) -> int:
+    return _finish_without_settings(
+        Outcome.SKIPPED, "bad-settings", str(problem), argv, environ, stdout, story
+    )
+
+
+def end_with_bug(
+    error: Exception, argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, story: Story
+) -> int:
+    detail = f"{type(error).__name__}: {error}"[:500]
+    return _finish_without_settings(Outcome.COLD, "internal", detail, argv, environ, stdout, story)
+
+
+def _finish_without_settings(
+    outcome: Outcome,
+    reason: str,
+    detail: str,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    stdout: TextIO,
+    story: Story,
+) -> int:
+    option = BY_NAME["termination-log"]
+    return finish(
+        Report(outcome, reason, detail),
+        is_strict=wants_strict(argv, environ),
+        termination_log=environ.get(option.variable) or option.default or "",
+        stdout=stdout,
+        story=story,
+    )
