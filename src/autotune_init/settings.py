@@ -122,7 +122,7 @@ def settings_from(
         raise BadSettings("--tuner command needs --tuner-command")
     if settings.tuner == "engine":
         raise BadSettings("--tuner engine is not available in this release; use flashinfer-ops or command")
-    if (settings.node_rank or 0) >= (settings.group_size or settings.node_rank or 0) + 1:
+    if settings.group_size is not None and (settings.node_rank or 0) >= settings.group_size:
         raise BadSettings("--node-rank must be smaller than --group-size")
     return settings
 

@@ -1,0 +1,109 @@
+"""Every flag has one variable; a misspelled one is refused; a flag beats its variable."""
+
+import pytest
+
+from autotune_init.options import OPTIONS
+from autotune_init.settings import (
+    BadSettings,
+    Settings,
+    build_parser,
+    settings_from,
+    split_engine_argv,
+    wants_strict,
+)
+
+
+def parse(*argv, **environ):
+    ours, engine_argv = split_engine_argv(argv)
+    return settings_from(build_parser("run", "x").parse_args(ours), engine_argv, environ)
+
+
+GOOD = {
+    "text": "some/text",
+    "seconds": "12.5",
+    "count": "3",
+    "flag": "1",
+    "pairs": "name=value",
+    "mode": "0640",
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_flag_and_its_variable_mean_the_same(option):
+    value = option.choices[0] if option.kind == "choice" else GOOD[option.kind]
+    argv = [option.flag] if option.kind == "flag" else [option.flag, value]
+    companion = {"node-rank": ["--group-size", "9"]}.get(option.name, [])
+
+    by_flag = parse(*argv, *companion)
+    by_variable = parse(*companion, **{option.variable: value})
+
+    assert by_flag == by_variable
+    if value != option.default:
+        assert by_flag != Settings()
+
+
+@pytest.mark.parametrize(
+    "option", [o for o in OPTIONS if o.default is not None], ids=lambda option: option.name
+)
+def test_the_documented_default_is_the_default(option):
+    assert parse(option.flag, option.default) == Settings()
+
+
+def test_a_flag_beats_its_variable():
+    assert parse("--wait", "5", AUTOTUNE_WAIT="6").wait_s == 5.0
+
+
+def test_an_unknown_variable_is_refused_with_the_nearest_name():
+    with pytest.raises(BadSettings, match=r"AUTOTUNE_STOER; did you mean AUTOTUNE_STORE\?"):
+        parse(AUTOTUNE_STOER="s3://x")
+
+
+def test_other_peoples_variables_are_none_of_our_business():
+    assert parse(SGLANG_CACHE_DIR="/x", autotune_lower="1") == Settings()
+
+
+def test_an_empty_variable_means_not_said():
+    assert parse(AUTOTUNE_STORE="") == Settings()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--wait", "soon"],
+        ["--wait", "-1"],
+        ["--wait", "nan"],
+        ["--deadline", "1e300"],
+        ["--max-tokens", "1.5"],
+        ["--tuner", "magic"],
+        ["--file-mode", "0899"],
+        ["--field", "no-equals"],
+        ["--node-rank", "2", "--group-size", "2"],
+        ["--tuner", "command"],
+        ["--tuner", "engine"],
+        ["--no-such-flag"],
+        ["--wai", "5"],
+        ["stray"],
+    ],
+    ids=" ".join,
+)
+def test_bad_values_are_refused_by_name(argv):
+    with pytest.raises(BadSettings):
+        parse(*argv)
+
+
+def test_fields_in_a_variable_are_one_per_line():
+    settings = parse(AUTOTUNE_FIELD="moe_runner_backend=auto\n model_path=a=b ")
+
+    assert dict(settings.field) == {"moe_runner_backend": "auto", "model_path": "a=b"}
+
+
+def test_what_follows_two_dashes_is_the_engines():
+    settings = parse("--tuner", "none", "--", "python3", "-m", "sglang.launch_server", "--", "--tp", "2")
+
+    assert settings.engine_argv == ("python3", "-m", "sglang.launch_server", "--", "--tp", "2")
+
+
+def test_strict_is_known_even_when_the_settings_are_bad():
+    assert wants_strict(["--strict", "--bogus"], {})
+    assert wants_strict([], {"AUTOTUNE_STRICT": "true"})
+    assert not wants_strict(["--", "--strict"], {})
