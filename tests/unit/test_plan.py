@@ -1,0 +1,113 @@
+"""The decision table, one row a line."""
+
+import pytest
+from tests.bundles import bundle, tombstone
+
+from autotune_init.engines import EngineCache, NotCached, Refusal
+from autotune_init.outcomes import REASONS, Outcome
+from autotune_init.plan import End, Participate, Place, after_lookup, after_participation, judge_key
+from cache_store.register import Hit, Quarantined, Unreachable, Unusable, Vacant
+from cache_store.steps import Adopted, GaveUp, Published, Unpublished
+
+CACHE = EngineCache(
+    engine="sglang",
+    engine_version="0.5.23",
+    flashinfer_version="0.7.2",
+    arch="sm90",
+    key="0123456789abcdef",
+    key_text="m",
+    inputs=(),
+    directory="/c/0123456789abcdef",
+    rank_files=("rank_tp0_pp0_dp0.json",),
+    all_rank_files=("rank_tp0_pp0_dp0.json",),
+    resolved={},
+    source="recipe",
+)
+EMPTY = bundle({})
+STONE = Vacant("t", None, tombstone(reason="old driver"))
+
+
+@pytest.mark.parametrize(
+    ("state", "tuner", "expected"),
+    [
+        pytest.param(Hit(bundle(), "e"), "none", Place(bundle(), Outcome.HIT, "found"), id="hit"),
+        pytest.param(
+            Hit(EMPTY, "e"), "none", Place(EMPTY, Outcome.HIT, "empty"), id="hit on nothing to tune"
+        ),
+        pytest.param(
+            Vacant(None),
+            "none",
+            End(Outcome.COLD, "miss", "nothing was published for this key"),
+            id="miss, no tuner",
+        ),
+        pytest.param(STONE, "none", End(Outcome.COLD, "miss", "retired: old driver"), id="retired, no tuner"),
+        pytest.param(Vacant(None), "command", Participate(Vacant(None)), id="miss, tuner"),
+        pytest.param(STONE, "command", Participate(STONE), id="retired, tuner"),
+        pytest.param(
+            Quarantined(tombstone(may_retune=False), "e"),
+            "command",
+            End(Outcome.COLD, "quarantined", "bad tactic (by ops)"),
+            id="quarantined",
+        ),
+        pytest.param(
+            Unusable("bundle-corrupt", "x"),
+            "command",
+            End(Outcome.COLD, "bundle-corrupt", "x"),
+            id="corrupt: no tune",
+        ),
+        pytest.param(
+            Unreachable("store-denied", "403", is_final=True),
+            "command",
+            End(Outcome.COLD, "store-denied", "403"),
+            id="denied: no tune",
+        ),
+    ],
+)
+def test_after_lookup(state, tuner, expected):
+    assert after_lookup(state, tuner=tuner) == expected
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (Adopted(bundle(), "e", waited=True), Place(bundle(), Outcome.WAITED, "found")),
+        (Adopted(bundle(), "e", waited=False), Place(bundle(), Outcome.HIT, "found")),
+        (Published(bundle(), "e"), Place(bundle(), Outcome.TUNED, "published")),
+        (Published(EMPTY, "e"), Place(EMPTY, Outcome.TUNED, "empty")),
+        (
+            Unpublished(bundle(), {}, "store-timeout", "x"),
+            Place(bundle(), Outcome.TUNED, "unpublished", "store-timeout: x"),
+        ),
+        (GaveUp("wait-exceeded", "x", ("t",)), End(Outcome.COLD, "wait-exceeded", "x", ("t",))),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_after_participation(outcome, expected):
+    assert after_participation(outcome) == expected
+
+
+def replaced(**changes):
+    import dataclasses
+
+    return dataclasses.replace(CACHE, **changes)
+
+
+@pytest.mark.parametrize(
+    ("answer", "group_size", "reason"),
+    [
+        (Refusal("unknown-engine-version", "0.9"), 1, "unknown-engine-version"),
+        (NotCached("engine-does-not-tune", "x"), 1, "engine-does-not-tune"),
+        (replaced(bound_to_gpu=True), 1, "bound-to-gpu"),
+        (CACHE, 2, "replica-group"),
+        (replaced(nnodes=2), 1, "replica-group"),
+    ],
+)
+def test_a_key_that_is_no_use_ends_the_run_with_a_listed_reason(answer, group_size, reason):
+    end = judge_key(answer, group_size=group_size)
+
+    assert (end.outcome, end.reason) == (Outcome.SKIPPED, reason)
+    assert reason in REASONS or any(reason.startswith(known) for known in REASONS if known.endswith("-"))
+
+
+def test_a_key_of_a_single_pod_is_used():
+    assert judge_key(CACHE, group_size=1) == CACHE
