@@ -80,7 +80,7 @@ def test_after_lookup(state, tuner, expected):
         ),
         (GaveUp("wait-exceeded", "x", ("t",)), End(Outcome.COLD, "wait-exceeded", "x", ("t",))),
     ],
-    ids=lambda value: type(value).__name__,
+    ids=["waited", "adopted", "published", "published empty", "unpublished", "gave up"],
 )
 def test_after_participation(outcome, expected):
     assert after_participation(outcome) == expected
