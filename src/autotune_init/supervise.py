@@ -90,8 +90,6 @@ class Supervisor:
         # short slices: a signal handler runs in this thread only when a wait returns
         while not self._wake.is_set() and self._clock.monotonic() < until:
             self._wake.wait(min(0.5, max(0.0, until - self._clock.monotonic())))
-        if self._wake.is_set() and not self._is_terminated:
-            return
 
     def _why(self) -> str:
         return "terminated" if self._is_terminated else "deadline"

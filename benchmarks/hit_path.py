@@ -1,0 +1,86 @@
+"""What a hit costs: wall, CPU, peak RSS, requests, and the modules it did not import.
+
+    make bench                 # writes docs/evidence/hit-path.json
+
+Each row is a fresh process. Ratios are against `python -c pass` in the same run: these are start-up costs.
+"""
+
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REPEAT = 9
+ENGINE = [
+    "--model-path", "examples/model", "--dtype", "bfloat16", "--quantization", "modelopt_fp8",
+    "--moe-runner-backend", "flashinfer_cutlass", "--tp", "1",
+]  # fmt: skip
+
+
+def measure(command: list[str], before: object = None) -> dict[str, float]:
+    walls, cpus, peaks = [], [], []
+    for _ in range(REPEAT):
+        if callable(before):
+            before()
+        began, process = time.perf_counter(), subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL,
+                                                               stderr=subprocess.DEVNULL)  # fmt: skip
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"failed: {command}")
+        walls.append(time.perf_counter() - began)
+        cpus.append(usage.ru_utime + usage.ru_stime)
+        peaks.append(usage.ru_maxrss / 1024)
+    return {
+        "wall_ms": round(min(walls) * 1e3),
+        "cpu_ms": round(min(cpus) * 1e3),
+        "peak_rss_mib": round(max(peaks), 1),
+    }
+
+
+def run_pod(store: str, cache: Path, *flags: str) -> list[str]:
+    return [
+        sys.executable, "-m", "autotune_init", "run", "--strict", "--store", store, "--cache-dir", str(cache),
+        "--facts", "examples/facts-h100.json", *flags, "--", *ENGINE,
+    ]  # fmt: skip
+
+
+def main() -> int:
+    rows: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        cache = Path(scratch) / "cache"
+        store = (Path(scratch) / "store").as_uri()
+        replay = f"{sys.executable} examples/replay_tuner.py examples/h100-sample/bmm_fp8_tuned.json"
+        seed = run_pod(store, cache, "--tuner", "command", "--tuner-command", replay)
+        subprocess.run(seed, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        rows["python -c pass"] = measure([sys.executable, "-c", "pass"])
+        rows["import autotune_init.main"] = measure([sys.executable, "-c", "import autotune_init.main"])
+        rows["local (no request)"] = measure(run_pod(store, cache))
+        rows["hit, directory store"] = measure(run_pod(store, cache), lambda: shutil.rmtree(cache))
+    floor = rows["python -c pass"]["cpu_ms"]
+    for row in rows.values():
+        row["cpu_ratio_to_pass"] = round(row["cpu_ms"] / floor, 1)
+    result = {
+        "command": "make bench",
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "repeat": REPEAT,
+        "statistic": "minimum of wall and CPU, maximum of peak RSS",
+        "rows": rows,
+        "own_peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+    (ROOT / "docs" / "evidence" / "hit-path.json").write_text(json.dumps(result, indent=1) + "\n")
+    for name, row in rows.items():
+        print(f"{name:28s} {row}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
