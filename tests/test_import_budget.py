@@ -1,0 +1,94 @@
+"""A hit imports nothing heavy, and a typo costs next to nothing."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tests.pods import REPLAY, ROOT, Pod, clean_environ
+
+HEAVY = {
+    "torch",
+    "flashinfer",
+    "kubernetes",
+    "botocore",
+    "aiobotocore",
+    "s3fs",
+    "fsspec",
+    "boto3",
+    "click",
+    "rich",
+    "numpy",
+}
+
+WATCHED = """
+import json, sys
+from autotune_init.main import run
+code = run(json.loads(sys.argv[1]), {}, sys.stdin, sys.stdout, sys.stderr)
+print(json.dumps([code, sorted({name.split(".")[0] for name in sys.modules})]))
+"""
+
+
+def modules_of(pod, *flags):
+    command = pod.command(*flags)
+    arguments = command[command.index("autotune_init") + 1 :]
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, json.dumps(arguments)],
+        cwd=ROOT,
+        env=clean_environ(**pod.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report, watched = done.stdout.splitlines()
+    code, modules = json.loads(watched)
+    assert code == 0
+    return json.loads(report), set(modules)
+
+
+def test_a_hit_on_a_directory_imports_nothing_heavy(tmp_path):
+    store = (tmp_path / "store").as_uri()
+    Pod(tmp_path / "a", store).run("--tuner", "command", "--tuner-command", REPLAY)
+
+    report, modules = modules_of(Pod(tmp_path / "b", store))
+
+    assert (report["outcome"], report["requests"]) == ("hit", 1)
+    assert modules & (HEAVY | {"obstore"}) == set()
+
+
+def test_a_hit_on_s3_imports_obstore_and_nothing_heavier(tmp_path, s3):
+    Pod(tmp_path / "a", s3.url, environ=s3.environ).run("--tuner", "command", "--tuner-command", REPLAY)
+
+    report, modules = modules_of(Pod(tmp_path / "b", s3.url, environ=s3.environ))
+
+    assert (report["outcome"], report["requests"]) == ("hit", 1)
+    assert modules & HEAVY == set()
+    assert "obstore" in modules
+
+
+@pytest.mark.parametrize("program", ["autotune_init.main", "cache_store"])
+def test_importing_the_program_does_not_import_pydantic_yet(program):
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {program}, sys; print('pydantic' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "False"
+
+
+def test_importing_main_costs_at_most_200_ms_of_cpu():
+    """The smallest of five: the budget is CPU time, and other processes only add to it."""
+    program = (
+        "import resource, sys; import autotune_init.main; usage = resource.getrusage(resource.RUSAGE_SELF);"
+        "print(usage.ru_utime + usage.ru_stime)"
+    )
+    costs = [
+        float(
+            subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        )
+        for _ in range(5)
+    ]
+
+    assert min(costs) <= 0.2
