@@ -139,6 +139,7 @@ def _participate(step: Participate, store: ObjectStore, pod: Pod, tools: Tools) 
         rng=tools.rng,
         nonce=tools.nonce,
         monotonic=tools.clock.monotonic,
+        now=tools.clock.now,
         wait_until=pod.wait_until,
         deadline=pod.deadline,
     )

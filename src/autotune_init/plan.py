@@ -49,6 +49,10 @@ class Place:
 
 def judge_key(answer: KeyAnswer, *, group_size: int) -> End | EngineCache:
     """Whether there is one place to look, and whether this pod may deal with it alone."""
+    size = max(group_size, answer.nnodes if isinstance(answer, EngineCache) else 1)
+    if size > 1:
+        detail = f"this replica has {size} pods; one warm and one cold pod can hang an engine, so this pod stays cold"
+        return End(Outcome.SKIPPED, "replica-group", detail)
     if isinstance(answer, Refusal):
         return End(Outcome.SKIPPED, answer.reason, answer.detail)
     if isinstance(answer, NotCached):
@@ -59,10 +63,6 @@ def judge_key(answer: KeyAnswer, *, group_size: int) -> End | EngineCache:
             "bound-to-gpu",
             "the file names carry this GPU's UUID; nobody else could use them",
         )
-    if group_size > 1 or answer.nnodes > 1:
-        size = max(group_size, answer.nnodes)
-        detail = f"this replica has {size} pods; one warm and one cold pod can hang an engine, so this pod stays cold"
-        return End(Outcome.SKIPPED, "replica-group", detail)
     return answer
 
 

@@ -3,13 +3,6 @@
 The bucket's side of autotune-cache. Knows no GPU, engine or Kubernetes.
 """
 
+from cache_store.version import __version__
+
 __all__ = ["__version__"]
-
-
-def __getattr__(name: str) -> str:
-    # lazily: reading package metadata costs milliseconds that a hit does not have to spend
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("autotune-cache")
-    raise AttributeError(name)

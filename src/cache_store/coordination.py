@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
+from datetime import datetime
 from typing import NoReturn, TypeVar
 
 from cache_store.claim import (
@@ -70,7 +71,7 @@ class _Stop(Exception):  # noqa: N818 -- carries an outcome up through nested ge
 class Participant:
     """One pod that missed and would like a bundle.
 
-    `monotonic` is this pod's clock, `wait_until` and `deadline` are points on it: how long to wait for somebody
+    `now` is this pod's wall clock, `monotonic` its other one, `wait_until` and `deadline` are points on it: how long to wait for somebody
     else's tune, and when everything must be over. `holder` names this pod to people.
     """
 
@@ -82,6 +83,7 @@ class Participant:
         rng: random.Random,
         nonce: Callable[[], str],
         monotonic: Callable[[], float],
+        now: Callable[[], datetime],
         wait_until: float,
         deadline: float,
     ) -> None:
@@ -90,6 +92,7 @@ class Participant:
         self.rng = rng
         self.nonce = nonce
         self.monotonic = monotonic
+        self.now = now
         self.wait_until = min(wait_until, deadline)
         self.deadline = deadline
         self._etag_seen: tuple[str, float] | None = None
@@ -159,7 +162,12 @@ class Participant:
         unchanged_s = now - self._etag_seen[1]
         self._claim_etag = seen.etag
         age_s = unchanged_s if seen.age_s is None else max(seen.age_s, unchanged_s)
-        return judge(parse_claim(seen.body), age_s, self.rules)
+        claim = parse_claim(seen.body)
+        if seen.age_s is None and seen.written_at and isinstance(claim, Claim) and claim.state == "failed":
+            # a cool-down, unlike a lease, may trust this pod's wall clock: if it is wrong, one tune more or less is
+            # run. Without it a pod that has just arrived would find every failure, however old, to be fresh
+            age_s = max(age_s, (self.now() - seen.written_at).total_seconds())
+        return judge(claim, age_s, self.rules)
 
     def _wait_for_bundle(self, verdict: MustWait, base: str | None) -> Generator[Step, Answer, None]:
         """Look at the bundle now and then until the claim deserves another look (once per lease)."""

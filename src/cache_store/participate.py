@@ -114,7 +114,11 @@ class Driver:
     def _claim_or_write(self, step: ReadClaim | WriteClaim | WriteBundle | WriteBlob) -> Answer:
         if isinstance(step, ReadClaim):
             seen = self._store.get(self._address.claim_key, limit_bytes=MAX_CLAIM_BYTES)
-            return Absent() if isinstance(seen, Missing) else Seen(seen.body, seen.etag, seen.age_s)
+            return (
+                Absent()
+                if isinstance(seen, Missing)
+                else Seen(seen.body, seen.etag, seen.age_s, seen.last_modified)
+            )
         if isinstance(step, WriteBlob):
             # NotWritten: the same content is there already, which is what was wanted; the reader checks the digest
             self._store.put_if_absent(self._address.blob_key(step.digest), step.body)

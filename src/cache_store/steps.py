@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from cache_store.bundle import Bundle
@@ -77,11 +78,12 @@ Step = ReadBundle | ReadClaim | WriteClaim | WriteBundle | WriteBlob | CheckStor
 
 @dataclass(frozen=True)
 class Seen:
-    """The claim object. `age_s` by the server's clock, None where that is unusable."""
+    """The claim object. `age_s` by the server's clock, None where that is unusable; `written_at` by that clock."""
 
     body: bytes
     etag: str
     age_s: float | None
+    written_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ def join_in(
         rng=random.Random(seed),
         nonce=fresh_nonce,
         monotonic=clock.monotonic,
+        now=clock.now,
         wait_until=clock.monotonic() + wait_s,
         deadline=clock.monotonic() + 2 * wait_s,
     )

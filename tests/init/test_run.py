@@ -216,9 +216,11 @@ def test_given_an_empty_but_valid_result_then_it_is_published_and_the_fleet_does
     metadata = json.dumps({"_metadata": json.loads(FACTS.read_text())["metadata"]})
     program = f"import json, os; [open(p, 'w').write({metadata!r}) for p in json.loads(os.environ['AUTOTUNE_RANK_FILES'])]"
 
-    report = check(Pod(tmp_path / "a", store).run(*tuner(program)), "tuned", "published")
+    report = check(Pod(tmp_path / "a", store).run(*tuner(program)), "tuned", "empty")
     assert report["coverage"]["entries"] == 0
-    check(Pod(tmp_path / "b", store).run(*TUNE), "hit", "found")
+    pod = Pod(tmp_path / "b", store)
+    check(pod.run(*TUNE), "hit", "empty")
+    assert pod.files() == {}
 
 
 def spoil(path, how):
@@ -286,8 +288,8 @@ def test_given_a_file_that_would_crash_the_engine_then_it_is_moved_aside_even_wi
     pod.run(*TUNE)
     [path] = pod.cache.rglob("rank_*.json")
     path.write_bytes(body)
-    for bundle in (pod.root.parent / "store").rglob("bundle.json"):
-        bundle.unlink()
+    (pod.root / "empty-store").mkdir()
+    pod.store = (pod.root / "empty-store").as_uri()
 
     report = check(pod.run(), "cold", "miss")
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from tests.bundles import bundle, tombstone
@@ -35,6 +36,7 @@ from cache_store.steps import (
     WriteClaim,
 )
 
+WALL = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 AWAY = Unreachable("store-unavailable", "503", is_final=False)
 DENIED = Unreachable("store-denied", "403", is_final=True)
 
@@ -55,6 +57,7 @@ class Play:
             rng=random.Random(1),
             nonce=lambda: f"nonce-{next(counter)}",
             monotonic=lambda: self.now,
+            now=lambda: WALL,
             wait_until=self.now + wait_s,
             deadline=self.now + deadline_s,
         )
@@ -417,3 +420,13 @@ def test_waiters_that_know_the_expected_finish_ask_seldom():
 
     assert counts["known"] <= 14
     assert counts["known"] < counts["unknown"]
+
+
+def test_given_an_old_failure_and_no_server_clock_then_a_pod_that_arrives_may_try_again():
+    failed = held(state="failed", cooldown_s=600.0, error="exit 139", age_s=None)
+    old, fresh = Play(), Play()
+    old.on(ReadClaim, Seen(failed.body, "c", None, WALL - timedelta(hours=2)))
+    fresh.on(ReadClaim, Seen(failed.body, "c", None, WALL - timedelta(seconds=30)))
+
+    assert isinstance(old.step, CheckStore)
+    assert fresh.outcome.reason == "tune-failed-recently"

@@ -1,0 +1,78 @@
+"""The pod's way to its store: opened late, counted, with patience, and checked before it may carry a tune."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Literal, cast
+
+from autotune_init.settings import Settings
+from cache_store.clock import Clock, fresh_nonce
+from cache_store.errors import StoreError
+from cache_store.lookup import unreachable
+from cache_store.objects import ObjectStore
+from cache_store.objects.counting import Counting
+from cache_store.objects.retrying import Backoff, Retrying
+from cache_store.steps import Fit, Unfit
+
+# a request that times out is tried a few times; a fleet must not hang for minutes on a store that is away
+PATIENCE = 3.0
+
+
+class StoreAccess:
+    """Opens the store of the settings and knows what it was asked."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._clock = clock
+        self._counting: Counting | None = None
+
+    def open(self) -> ObjectStore:
+        """Raises `StoreError` (INVALID) for a URL that is none."""
+        from cache_store.objects.open_url import open_store
+
+        store = open_store(
+            self._settings.store or "",
+            environ=self._environ,
+            adapter=cast("Literal['auto', 'obstore', 'fsspec']", self._settings.store_adapter),
+            request_timeout_s=self._settings.request_timeout_s,
+        )
+        self._counting = Counting(store)
+        return Retrying(
+            self._counting,
+            clock=self._clock,
+            rng=random.Random(fresh_nonce()),  # noqa: S311 -- jitter, not secrets
+            backoff=Backoff(attempts=4, total_s=PATIENCE * self._settings.request_timeout_s),
+        )
+
+    @property
+    def requests(self) -> int:
+        return self._counting.counts.total_requests if self._counting else 0
+
+    @property
+    def bytes(self) -> int:
+        counts = self._counting.counts if self._counting else None
+        return counts.read_bytes + counts.written_bytes if counts else 0
+
+    @staticmethod
+    def check(store: ObjectStore) -> Fit | Unfit:
+        """Probe the very prefix. A store that does not keep conditions can be read, but not tuned for."""
+        from cache_store.probe import StoreClass, probe_store
+
+        try:
+            found = probe_store(store, fresh_nonce())
+        except StoreError as error:
+            return Unfit(unreachable(error).reason, str(error))
+        if found.store_class is StoreClass.FULL:
+            return Fit()
+        reason = {
+            StoreClass.IGNORES: "store-ignores-conditions",
+            StoreClass.CREATE_ONLY: "store-create-only",
+            StoreClass.REJECTS: "store-unsupported",
+        }[found.store_class]
+        return Unfit(reason, found.detail)
+
+    @staticmethod
+    def unfit(_store: ObjectStore) -> Unfit:
+        return Unfit("no-store", "no --store was given")

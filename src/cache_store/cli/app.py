@@ -1,0 +1,90 @@
+"""The program: global options, the commands, and the one place where whatever was raised becomes an exit code."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from cache_store import __version__
+from cache_store.cli import claims, doctor, ls, show, verify
+from cache_store.cli.output import tell_error, tell_usage
+from cache_store.cli.session import Problem, Session, problem_of, store_options
+from cache_store.clock import Cancelled, SystemClock, fresh_nonce
+from cache_store.errors import StoreError
+from cache_store.exit_codes import MEANINGS, ExitCode
+from cache_store.objects.open_url import open_store
+
+
+class Program(click.Group):
+    """A group whose `main` returns the exit code and never raises or exits, so that `__main__` alone does."""
+
+    def main(  # type: ignore[override] -- click's returns Any or exits; this one returns the number
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> int:
+        arguments = list(args or ())
+        is_json = "--json" in arguments
+        extra.pop("standalone_mode", None)
+        try:
+            with self.make_context(prog_name or "cache-store", arguments, **extra) as context:
+                code = self.invoke(context)
+            return int(code or ExitCode.OK)
+        except click.exceptions.Exit as leaving:
+            return leaving.exit_code
+        except click.UsageError as error:
+            if error.ctx is not None and not is_json:
+                tell_usage(error.ctx.get_usage())
+            return _failed("usage", error.format_message(), ExitCode.USAGE, is_json=is_json)
+        except Problem as problem:
+            return _failed(problem.kind, str(problem), problem.exit_code, is_json=is_json)
+        except StoreError as error:
+            problem = problem_of(error)
+            return _failed(problem.kind, str(problem), problem.exit_code, is_json=is_json)
+        except (KeyboardInterrupt, Cancelled, click.Abort):
+            return _failed("interrupted", "interrupted", ExitCode.INTERRUPTED, is_json=is_json)
+        except Exception as error:  # noqa: BLE001 -- the one place: a bug of ours is an exit code too
+            message = f"{type(error).__name__}: {error}"
+            return _failed("internal", f"please report this: {message}", ExitCode.INTERNAL, is_json=is_json)
+
+
+def _failed(kind: str, message: str, exit_code: ExitCode, *, is_json: bool) -> int:
+    tell_error(kind, message, exit_code, is_json=is_json)
+    return exit_code
+
+
+def exit_status() -> str:
+    """The EXIT STATUS section of the help."""
+    rows = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
+    return f"\b\nEXIT STATUS\n{rows}\n  A number that is not listed means failure."
+
+
+@click.group(
+    cls=Program,
+    epilog=exit_status(),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="cache-store", message="%(prog)s %(version)s")
+@store_options
+def cli() -> None:
+    """Look at a store of tuned kernels: what is in it, whether it is sound, who tunes, and what the store can do.
+
+    Options may stand before or after the command. stdout is the answer, stderr the story, the exit status the verdict.
+    """
+
+
+for command in (ls.ls, show.show, verify.verify, claims.claims, doctor.doctor):
+    cli.add_command(command)
+
+
+def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Arguments and environment in, exit code out. Raises nothing."""
+    session = Session(
+        environ=environ,
+        clock=SystemClock(),
+        rng=random.Random(fresh_nonce()),  # noqa: S311 -- jitter, not secrets
+        nonce=fresh_nonce,
+        opener=open_store,
+    )
+    return cli.main(list(argv), "cache-store", obj=session)

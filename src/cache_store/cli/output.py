@@ -1,0 +1,147 @@
+"""The one door to stdout and stderr. Whatever comes from a bucket is escaped here before a terminal sees it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+Document = Mapping[str, Any]
+Branch = Mapping[str, Any]
+
+
+def escape(text: object) -> str:
+    """Printable: control characters, ANSI escapes, bidirectional overrides and line separators become \\x1b and such."""
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in str(text)
+    )
+
+
+def emit_json(document: Document) -> None:
+    """`document` on stdout as one line of ASCII JSON. Numbers that JSON does not have become null."""
+    _write(sys.stdout, json.dumps(_finite(document), ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def emit_lines(lines: Iterable[str]) -> None:
+    """Lines on stdout, each escaped."""
+    _write(sys.stdout, "".join(f"{escape(line)}\n" for line in lines))
+
+
+def emit_bytes(body: bytes) -> None:
+    """Exactly these bytes, except to a terminal: that gets them readable."""
+    if not is_terminal():
+        try:
+            sys.stdout.buffer.write(body)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            _nobody_reads(sys.stdout)
+        return
+    emit_lines(body.decode("utf-8", "backslashreplace").splitlines())
+
+
+def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns with two blanks between them; a cell without content is "-"."""
+    cells = [[escape(cell) or "-" for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [list(header), *cells]
+    )
+    emit_lines(lines)
+
+
+def emit_tree(title: str, branches: Branch) -> None:
+    """Nested mappings as a tree on a terminal; a leaf is a text or None."""
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    def grow(tree: Tree, branch: Branch) -> None:
+        for label, below in branch.items():
+            twig = tree.add(Text(escape(label)))
+            if isinstance(below, Mapping):
+                grow(twig, below)
+            elif below:
+                twig.add(Text(escape(below)))
+
+    tree = Tree(Text(escape(title)))
+    grow(tree, branches)
+    Console(file=sys.stdout, highlight=False, soft_wrap=True).print(tree)
+
+
+def tell(text: str) -> None:
+    """One line of the story, on stderr."""
+    _write(sys.stderr, f"cache-store: {escape(text)}\n")
+
+
+def tell_usage(text: str) -> None:
+    """Our own usage text on stderr, line by line."""
+    _write(sys.stderr, "".join(f"{escape(line)}\n" for line in text.splitlines()))
+
+
+def tell_error(kind: str, message: str, exit_code: int, *, is_json: bool) -> None:
+    """Why there is no answer. With --json: {"error": {"kind", "message", "exit_code"}}."""
+    if is_json:
+        document = {"error": {"kind": kind, "message": message, "exit_code": int(exit_code)}}
+        _write(sys.stderr, json.dumps(document, ensure_ascii=True) + "\n")
+    else:
+        tell(f"error: {message}")
+
+
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def for_people_bytes(size: int) -> str:
+    number = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024 or unit == "GiB":
+            return f"{number:.0f}{unit}" if unit == "B" else f"{number:.1f}{unit}"
+        number /= 1024
+    raise AssertionError("the last unit takes every number")
+
+
+def for_people_seconds(seconds: float | None) -> str:
+    """12s, 3m20s, 5h02m, 12d: two units at most; "-" for unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 2 * 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d"
+
+
+def shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): _finite(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return value
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """All of `text` in whatever the stream can encode. A reader that left (`| head`) is no error."""
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except BrokenPipeError:
+        _nobody_reads(stream)
+
+
+def _nobody_reads(stream: TextIO) -> None:
+    # else the interpreter tries to flush the rest at exit and complains (Python docs, "Note on SIGPIPE")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

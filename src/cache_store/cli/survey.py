@@ -1,0 +1,66 @@
+"""Reads many objects at once, in bounded numbers, so that a large bucket takes seconds and not the machine's memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cache_store.errors import ErrorKind, StoreError
+from cache_store.inventory import Inventory, take_inventory
+from cache_store.objects import Missing, ObjectStore, StoredObject
+
+THREADS = 16
+# what one object's content, name or rights can cause; with anything else the store itself is in trouble
+_ABOUT_ONE_OBJECT = frozenset(
+    {ErrorKind.TOO_LARGE, ErrorKind.CORRUPT, ErrorKind.DENIED, ErrorKind.INVALID}
+)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Unread:
+    """One object that could not be read, while others can."""
+
+    kind: ErrorKind
+    detail: str
+
+
+ObjectAnswer = StoredObject | Missing | Unread
+
+
+def read_object(store: ObjectStore, key: str, *, limit_bytes: int) -> ObjectAnswer:
+    """One GET. Raises `StoreError` where going on with other objects is pointless."""
+    try:
+        return store.get(key, limit_bytes=limit_bytes)
+    except StoreError as error:
+        if error.kind in _ABOUT_ONE_OBJECT:
+            return Unread(error.kind, str(error))
+        raise
+
+
+def list_inventory(store: ObjectStore, prefix: str) -> Inventory:
+    """One LIST, sorted out. Raises `StoreError`."""
+    return next(in_parallel(lambda one: take_inventory(store.list(one)), [prefix]))
+
+
+def in_parallel(work: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> Iterator[R]:
+    """`work(item)` for each item, in order, at most `2 * threads` results ahead of the reader.
+
+    The first exception ends it. Ctrl-C is noticed at once, since only worker threads ever wait for the store.
+    """
+    pool = ThreadPoolExecutor(threads)
+    ahead: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(work, item))
+            if len(ahead) >= 2 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

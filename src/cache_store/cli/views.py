@@ -1,0 +1,182 @@
+"""From nouns to the JSON that more than one command prints. Pure. docs/schemas/cache-store-*.schema.json is the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cache_store.bundle import BadBundle, Bundle, Tombstone, parse_register
+from cache_store.claim import (
+    Claim,
+    CoolingDown,
+    MayTake,
+    MustWait,
+    Rules,
+    UnreadableClaim,
+    judge,
+    parse_claim,
+)
+from cache_store.cli.survey import ObjectAnswer, Unread
+from cache_store.errors import ErrorKind
+from cache_store.identity import Address
+from cache_store.objects import Missing, StoredObject
+
+
+@dataclass(frozen=True)
+class Age:
+    """Seconds since an object was written; `clock` says by whose clock: "server", "local", or None for unknown.
+
+    The local clock stands in where an adapter does not hand out the server's Date (obstore): good for reading, and
+    never what a lease is judged by in a pod.
+    """
+
+    seconds: float | None = None
+    clock: str | None = None
+
+
+def age_of(answer: ObjectAnswer, now: datetime) -> Age:
+    if not isinstance(answer, StoredObject):
+        return Age()
+    if answer.age_s is not None:
+        return Age(answer.age_s, "server")
+    if answer.last_modified is None:
+        return Age()
+    return Age(max(0.0, (now - answer.last_modified).total_seconds()), "local")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One register as it was found.
+
+    `state`: published | tombstone | quarantined | claimed-only (no bundle.json, but a claim.json) | orphaned (neither,
+    but other objects) | unreadable. `problem` and `detail` say why it is unreadable; `problem` is stable.
+    """
+
+    state: str
+    register: Bundle | Tombstone | None = None
+    problem: str | None = None
+    detail: str | None = None
+
+    @property
+    def bundle(self) -> Bundle | None:
+        return self.register if isinstance(self.register, Bundle) else None
+
+    @property
+    def tombstone(self) -> Tombstone | None:
+        return self.register if isinstance(self.register, Tombstone) else None
+
+    @property
+    def is_denied(self) -> bool:
+        return self.problem == f"store-{ErrorKind.DENIED.value}"
+
+
+def reading_of(address: Address, answer: ObjectAnswer, *, has_claim: bool) -> Reading:
+    """What one GET of `bundle.json` means to an operator."""
+    if isinstance(answer, Missing):
+        return Reading("claimed-only" if has_claim else "orphaned")
+    if isinstance(answer, Unread):
+        problem = (
+            "bundle-too-large" if answer.kind is ErrorKind.TOO_LARGE else f"store-{answer.kind.value}"
+        )
+        return Reading("unreadable", problem=problem, detail=answer.detail)
+    try:
+        register = parse_register(answer.body)
+    except BadBundle as error:
+        return Reading("unreadable", problem=error.reason, detail=error.detail)
+    if isinstance(register, Tombstone):
+        return Reading("tombstone" if register.may_retune else "quarantined", register)
+    if register.identity.address != address:
+        return Reading(
+            "unreadable", problem="bundle-foreign", detail=f"it describes {register.identity.address}"
+        )
+    return Reading("published", register)
+
+
+def address_view(address: Address) -> dict[str, Any]:
+    return {
+        "address": str(address),
+        "flashinfer_version": address.flashinfer_version,
+        "arch": address.arch,
+        "key": address.key,
+        "environment": address.environment,
+    }
+
+
+def claim_view(answer: StoredObject | Unread, now: datetime, rules: Rules) -> dict[str, Any]:
+    """One claim.json and what it means (`claim.judge`).
+
+    `verdict`: held | cooling-down | free (nobody holds it, or nobody rightly) | unknown (its age is). `is_stale`: its
+    holder is gone and left it held.
+    """
+    age = age_of(answer, now)
+    claim = (
+        UnreadableClaim(answer.detail) if isinstance(answer, Unread) else parse_claim(answer.body)
+    )
+    view: dict[str, Any] = {
+        "state": "unreadable",
+        "holder": None,
+        "epoch": None,
+        "counter": None,
+        "lease_s": None,
+        "held_s": None,
+        "error": None,
+        "tail": [],
+        "problem": claim.detail if isinstance(claim, UnreadableClaim) else None,
+        "age_s": age.seconds,
+        "age_clock": age.clock,
+        **_verdict(claim, age.seconds, rules),
+    }
+    if isinstance(claim, Claim):
+        told = claim.model_dump(
+            include={"state", "holder", "epoch", "counter", "lease_s", "held_s", "error", "tail"}
+        )
+        view |= {**told, "tail": list(claim.tail)}
+    return view
+
+
+def _verdict(claim: Claim | UnreadableClaim, age_s: float | None, rules: Rules) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "verdict": "unknown",
+        "why": "its age is unknown",
+        "is_stale": False,
+        "lease_left_s": None,
+        "finish_in_s": None,
+        "cooldown_left_s": None,
+    }
+    if age_s is None:
+        return view
+    meaning = judge(claim, age_s, rules)
+    if isinstance(meaning, MustWait):
+        return view | {
+            "verdict": "held",
+            "why": "somebody is tuning" if isinstance(claim, Claim) else "unreadable, and not old enough to ignore",
+            "lease_left_s": meaning.expires_in_s,
+            "finish_in_s": meaning.expected_in_s,
+        }
+    if isinstance(meaning, CoolingDown):
+        return view | {
+            "verdict": "cooling-down",
+            "why": "the last tune failed",
+            "cooldown_left_s": meaning.remaining_s,
+        }
+    return view | {"verdict": "free", "why": meaning.why, "is_stale": is_left_behind(claim, meaning)}
+
+
+def is_left_behind(claim: Claim | UnreadableClaim, _meaning: MayTake) -> bool:
+    """A claim that may be taken although nobody let go of it."""
+    return isinstance(claim, UnreadableClaim) or claim.state == "held"
+
+
+def text_of_input(value: str | int | bool | None) -> str:
+    """One input of a key as an engine's flag would have it; None is "none"."""
+    return "none" if value is None else str(value)
+
+
+def model_of(bundle: Bundle) -> str | None:
+    path = bundle.identity.key_inputs.get("model_path")
+    return None if path is None else str(path)
+
+
+def engine_of(bundle: Bundle) -> str:
+    return f"{bundle.identity.engine} {bundle.provenance.engine_version}".strip()

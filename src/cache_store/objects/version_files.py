@@ -1,0 +1,188 @@
+"""One plain file with numbered versions beside it: an atomic register on any POSIX file system, NFS included.
+
+    a/b/claim.json            what people and jq read: the newest version, or for a moment the one before
+    a/b/.~claim.json/00000007 version 7, written once and never changed: **the highest number is the truth**
+    a/b/.~claim.json/tmp-...  a write that is not one yet
+
+- A version comes to be by `link(tmp, <next number>)`, which the file server runs atomically and exclusively. The writer
+  whose link succeeds has won. There is nothing to hold and nothing to release (`flock` lies on NFS): a writer killed at
+  any step leaves the old version or the new one, and the next writer goes on from there.
+- Then `rename(tmp, a/b/claim.json)`, a convenience. A writer that was paused may rename an old version over a newer one;
+  it looks again afterwards and repairs that. Readers here read versions, so they never see it.
+- Deleting makes a version too: a symbolic link that points nowhere (creating one is exclusive as well).
+- A file that was copied in by hand counts as version 0. Removing a directory by hand removes its objects, because the
+  versions lie beside them; removing or editing the plain file alone changes nothing.
+- A version that was replaced is removed once its last link is KEPT_S old. So a writer whose link came more than half of
+  that after it looked (it was stopped, its node was suspended) cannot know whether its number was free because nobody
+  had used it: it says so (TIMEOUT: read back). Such a link does no harm, being below the highest number.
+
+Ages are differences between time stamps of one file server; no node's clock is asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+HIDDEN = ".~"
+KEPT_S = 3600.0
+
+
+class NoHardLinksError(OSError):
+    """A file system that cannot make a version."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What is current. Number 0 is a file without versions; `path` None means that there is no object."""
+
+    number: int
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Our link was made. `is_certain` is False where a pause makes it impossible to say that it was the first."""
+
+    is_certain: bool
+
+
+class VersionedFile:
+    """The plain file `plain` and its versions. Every method raises `OSError` as it comes."""
+
+    def __init__(self, plain: Path, *, nonce: Callable[[], str], file_mode: int, dir_mode: int) -> None:
+        self._plain = plain
+        self._versions = plain.with_name(HIDDEN + plain.name)
+        self._nonce = nonce
+        self._file_mode = file_mode
+        self._dir_mode = dir_mode
+
+    def current(self) -> Version:
+        """The newest version. Its file may be gone by the time it is opened: then ask again."""
+        number = self._newest()
+        if number == 0:
+            try:
+                mode = self._plain.stat().st_mode
+            except FileNotFoundError:
+                return Version(0, None)
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, "there are objects below this key")
+            return Version(0, self._plain)
+        newest = self._path_of(number)
+        return Version(number, None if newest.is_symlink() else newest)
+
+    def write_temp(self, body: bytes) -> Path:
+        """`body` on disk, beside the versions, under a name that only we know. The caller removes it."""
+        self._make_directories(self._versions)
+        temp = self._versions / f"tmp-{self._nonce()}"
+        descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._file_mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(body)
+                file.flush()
+                os.fchmod(descriptor, self._file_mode)
+                os.fsync(descriptor)
+        except BaseException:
+            temp.unlink(missing_ok=True)
+            raise
+        return temp
+
+    def step(self, temp: Path, number: int) -> Stepped | None:
+        """Make `temp` version `number`; None if that number is taken. `temp` was written before looking."""
+        looked_at = temp.stat().st_mtime
+        try:
+            self._path_of(number).hardlink_to(temp)
+        except FileExistsError:
+            # a server that lost its answer is asked again and says "exists" of our own link
+            if not _is_same_file(temp, self._path_of(number)):
+                return None
+        except OSError as error:
+            # link(2): EPERM is how a file system without hard links says so; we could write beside it, so it is not us
+            if error.errno in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}:
+                raise NoHardLinksError(errno.EOPNOTSUPP, "this file system has no hard links") from error
+            raise
+        linked_at = temp.stat().st_ctime  # link() sets it
+        _sync_directory(self._versions)
+        self._prune(number, linked_at)
+        with suppress(OSError):  # the write has happened; the plain file is a convenience
+            temp.replace(self._plain)
+            self.show()
+        return Stepped(is_certain=linked_at - looked_at <= KEPT_S / 2)
+
+    def delete(self) -> None:
+        """After this there is no object, until somebody writes again."""
+        while (current := self.current()).path is not None:
+            self._make_directories(self._versions)
+            with suppress(FileExistsError):  # somebody wrote meanwhile: delete that too
+                self._path_of(current.number + 1).symlink_to("deleted")
+        self.show()
+
+    def show(self) -> None:
+        """Make the plain file the newest version, however often that changes meanwhile."""
+        shown: Version | None = None
+        while (current := self.current()) != shown:
+            shown = current
+            if current.number == 0:
+                return
+            if current.path is None:
+                self._plain.unlink(missing_ok=True)
+            elif not _is_same_file(current.path, self._plain):
+                try:
+                    self.write_temp(current.path.read_bytes()).replace(self._plain)
+                except FileNotFoundError:
+                    shown = None  # replaced and removed since we looked
+
+    def _newest(self) -> int:
+        try:
+            return max((int(name) for name in os.listdir(self._versions) if name.isdigit()), default=0)  # noqa: PTH208 -- names are enough, and this is every read
+        except FileNotFoundError:
+            return 0
+
+    def _path_of(self, number: int) -> Path:
+        return self._versions / f"{number:08d}"
+
+    def _prune(self, newest: int, now: float) -> None:
+        """Remove what crashed writers left, and versions that were replaced long ago."""
+        for path in self._versions.iterdir():
+            if path.name.isdigit() and int(path.name) >= newest:
+                continue
+            with suppress(FileNotFoundError, PermissionError):
+                if now - path.lstat().st_ctime > KEPT_S:
+                    path.unlink()
+
+    def _make_directories(self, directory: Path) -> None:
+        if directory.is_dir():
+            return
+        self._make_directories(directory.parent)
+        try:
+            directory.mkdir()
+        except FileExistsError:
+            return
+        directory.chmod(self._dir_mode)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return os.path.samestat(one.lstat(), other.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {
+            errno.EINVAL,
+            errno.EROFS,
+            errno.ENOTSUP,
+        }:  # some network file systems refuse it
+            raise
+    finally:
+        os.close(descriptor)
