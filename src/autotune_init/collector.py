@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+
+from cache_store.clock import Clock
 
 Run = Callable[[list[str], Mapping[str, str], float], str]
 
 PROGRAM = Path(__file__).parent / "inside" / "collect_metadata.py"
 MARKER = "AUTOTUNE_METADATA "
-_ANSWER_LIMIT_BYTES = 1024 * 1024
 _TAIL_CHARS = 800
 
 
@@ -24,56 +25,35 @@ class CollectorFailed(Exception):  # noqa: N818 -- reads as what it is
         self.detail = detail
 
 
-def run_child(argv: list[str], environ: Mapping[str, str], deadline_s: float) -> str:
-    """Run to the end and give its stdout. Its whole process group is dead when this returns or raises.
+def runner(clock: Clock, stop: threading.Event) -> Run:
+    """Runs a child to its end and gives its stdout; raises `CollectorFailed`. `stop` ends it at once."""
 
-    Output goes to files, not pipes: a grandchild that survives elsewhere cannot keep us waiting for end of file.
-    Raises `CollectorFailed`.
-    """
-    import os
-    import signal
-    import subprocess
-    import tempfile
+    def run(argv: list[str], environ: Mapping[str, str], deadline_s: float) -> str:
+        from autotune_init.tuners.child import ChildNotStarted, run_child
 
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
-            child = subprocess.Popen(
-                argv,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
+            done = run_child(
+                argv, environ=environ, cwd=Path("/"), deadline_s=deadline_s, stop=stop, clock=clock
             )
-        except OSError as error:
-            raise CollectorFailed("collector-failed", f"{argv[0]}: {error.strerror}") from error
-        try:
-            code = child.wait(timeout=deadline_s)
-        except subprocess.TimeoutExpired as error:
-            detail = f"no answer within {deadline_s:.0f} s"
-            raise CollectorFailed("collector-timeout", f"{detail}{_tail(err)}") from error
-        finally:
-            try:
-                os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # the normal case: the group ended with its leader
-            child.wait()
-        if code != 0:
-            raise CollectorFailed("collector-failed", f"exit code {code}{_tail(err)}")
-        out.seek(0)
-        return out.read(_ANSWER_LIMIT_BYTES).decode(errors="replace")
+        except ChildNotStarted as problem:
+            raise CollectorFailed("collector-failed", str(problem)) from None
+        said = " ".join(done.tail)[-_TAIL_CHARS:]
+        said = f"; it said: {said}" if said else ""
+        if done.ending == "deadline":
+            raise CollectorFailed("collector-timeout", f"no answer within {deadline_s:.0f} s{said}")
+        if not done.succeeded:
+            raise CollectorFailed("collector-failed", f"{done.ending} with code {done.exit_code}{said}")
+        return done.stdout.decode(errors="replace")
+
+    return run
 
 
-def ask_flashinfer(
-    python: str, environ: Mapping[str, str], deadline_s: float, run: Run = run_child
-) -> dict[str, str]:
+def ask_flashinfer(python: str, environ: Mapping[str, str], deadline_s: float, run: Run) -> dict[str, str]:
     """What FlashInfer would write as `_metadata` in the engine's process. Raises `CollectorFailed`."""
     return parse_answer(run([python, str(PROGRAM)], environ, deadline_s))
 
 
-def search_path_of(
-    python: str, environ: Mapping[str, str], deadline_s: float, run: Run = run_child
-) -> tuple[str, ...]:
+def search_path_of(python: str, environ: Mapping[str, str], deadline_s: float, run: Run) -> tuple[str, ...]:
     """`sys.path` of another interpreter, after its site and .pth files ran (20 ms). Raises `CollectorFailed`."""
     program = f"import json, sys; print({MARKER!r} + json.dumps(sys.path))"
     answer = _marked_json(run([python, "-c", program], environ, deadline_s))
@@ -108,11 +88,3 @@ def _marked_json(stdout: str) -> object:
     except ValueError as error:
         raise CollectorFailed("collector-failed", f"the child's answer is no JSON: {error}") from error
     return answer
-
-
-def _tail(err: IO[bytes]) -> str:
-    err.seek(0, 2)
-    size = err.tell()
-    err.seek(max(0, size - 4 * _TAIL_CHARS))
-    text = err.read(4 * _TAIL_CHARS).decode(errors="replace").strip()[-_TAIL_CHARS:]
-    return f"; it said: {text}" if text else ""

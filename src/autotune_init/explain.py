@@ -14,6 +14,7 @@ from autotune_init.model_config import read_model_config
 from autotune_init.node import NodeUnknown, learn_facts, learn_group, learn_workload
 from autotune_init.outcomes import OK, Outcome, strict_exit_code
 from autotune_init.settings import Settings
+from cache_store.clock import SystemClock
 
 
 def explain_key(
@@ -33,7 +34,7 @@ def explain_key(
             stdout.flush()
         return OK
     try:
-        facts = learn_facts(settings, environ, settings.deadline_s)
+        facts = learn_facts(settings, environ, settings.deadline_s, SystemClock())
         workload = learn_workload(settings, environ, facts, learn_group(settings, environ))
     except NodeUnknown as unknown:
         return _refuse(unknown.reason, unknown.detail, stdout, stderr, as_json=as_json)

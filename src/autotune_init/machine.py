@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 
-from autotune_init.collector import CollectorFailed, Run, ask_flashinfer, run_child, search_path_of
+from autotune_init.collector import CollectorFailed, Run, ask_flashinfer, search_path_of
 from autotune_init.environment import EnvironmentUnknown, Machine
 from autotune_init.installed import InstalledPackages
 from autotune_init.nvml import read_gpus
@@ -18,7 +18,7 @@ _SEARCH_PATH_DEADLINE_S = 30.0
 
 
 def this_machine(
-    environ: Mapping[str, str], python: str | None, *, collector_deadline_s: float, run: Run = run_child
+    environ: Mapping[str, str], python: str | None, *, collector_deadline_s: float, run: Run
 ) -> Machine:
     """`python` is --python: the engine's interpreter, or None where it is the one that runs us.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from autotune_init.collector import runner
 from autotune_init.engines import Question
 from autotune_init.environment import EnvironmentUnknown
 from autotune_init.facts import BadFacts, Facts, gather, load_facts, to_json
@@ -14,6 +15,7 @@ from autotune_init.machine import this_machine
 from autotune_init.model_config import ConfigNotFound, find_model_config, read_model_config
 from autotune_init.replica_group import BadReplicaGroup, ReplicaGroup, replica_group
 from autotune_init.settings import Settings
+from cache_store.clock import SystemClock
 
 COLLECTOR_DEADLINE_S = 120.0
 
@@ -36,12 +38,17 @@ class Workload:
     warnings: tuple[str, ...]
 
 
-def learn_facts(settings: Settings, environ: Mapping[str, str], deadline_s: float) -> Facts:
+def learn_facts(
+    settings: Settings, environ: Mapping[str, str], deadline_s: float, clock: SystemClock
+) -> Facts:
     """Complete facts of this node. Raises `NodeUnknown`: facts-*, environment-*."""
     try:
         stated = load_facts(Path(settings.facts)) if settings.facts else Facts()
         machine = this_machine(
-            environ, settings.python, collector_deadline_s=min(COLLECTOR_DEADLINE_S, deadline_s)
+            environ,
+            settings.python,
+            collector_deadline_s=min(COLLECTOR_DEADLINE_S, deadline_s),
+            run=runner(clock, clock.stop),
         )
         return gather(stated, machine)
     except BadFacts as problem:
@@ -117,7 +124,7 @@ def print_facts(settings: Settings, environ: Mapping[str, str], stdout: TextIO, 
     from autotune_init.outcomes import Outcome, strict_exit_code
 
     try:
-        facts = learn_facts(settings, environ, settings.deadline_s)
+        facts = learn_facts(settings, environ, settings.deadline_s, SystemClock())
     except NodeUnknown as unknown:
         stderr.write(f"autotune-init facts: {unknown.reason}: {unknown.detail}\n")
         return strict_exit_code(Outcome.COLD, unknown.reason)

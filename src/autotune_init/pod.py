@@ -91,7 +91,7 @@ class _Run:
         settings, seen = self.settings, self.seen
         try:
             group = learn_group(settings, self.environ)
-            seen.facts = facts = learn_facts(settings, self.environ, self._left_s())
+            seen.facts = facts = learn_facts(settings, self.environ, self._left_s(), self.clock)
             workload = learn_workload(settings, self.environ, facts, group)
         except NodeUnknown as unknown:
             return Ending(Outcome.SKIPPED, unknown.reason, unknown.detail)

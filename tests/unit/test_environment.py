@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.data.environment_stubs import cuda_library, torch_library
 
-from autotune_init.collector import CollectorFailed, ask_flashinfer, parse_answer, run_child, search_path_of
+from autotune_init.collector import CollectorFailed, ask_flashinfer, parse_answer, runner, search_path_of
 from autotune_init.collector_rules import RULES, rules_for
 from autotune_init.dynamic_section import UnreadableLibrary, read_dynamic_section
 from autotune_init.environment import EnvironmentUnknown, Machine, probe_environment
@@ -21,6 +22,7 @@ from autotune_init.installed import InstalledPackages, text_assignment
 from autotune_init.machine import this_machine
 from autotune_init.nvml import NodeGpus, NoGpu, NvmlGpu
 from autotune_init.shared_libraries import FoundBy, LibraryAbsent, LoadedLibraries, locate
+from cache_store.clock import SystemClock
 
 H100 = "NVIDIA H100 80GB HBM3"
 PIN = "nvidia-cudnn-cu13==9.20.0.48; platform_system == 'Linux'"
@@ -600,6 +602,7 @@ def python_program(tmp_path, text):
 
 
 PATH = {"PATH": "/usr/bin:/bin"}
+run_child = runner(SystemClock(), threading.Event())
 
 
 def test_the_child_s_answer_is_found_among_noise(tmp_path):
@@ -607,13 +610,13 @@ def test_the_child_s_answer_is_found_among_noise(tmp_path):
         tmp_path,
         """echo noise; printf 'more AUTOTUNE_METADATA {"metadata":{"gpu":"x"}}\\n'; echo after; echo e >&2""",
     )
-    assert ask_flashinfer(program, PATH, 10) == {"gpu": "x"}
+    assert ask_flashinfer(program, PATH, 10, run_child) == {"gpu": "x"}
 
 
 @pytest.mark.parametrize(
     ("text", "reason", "detail"),
     [
-        ("echo gone wrong >&2; exit 3", "collector-failed", "exit code 3; it said: gone wrong"),
+        ("echo gone wrong >&2; exit 3", "collector-failed", "code 3; it said: gone wrong"),
         ("echo nothing", "collector-failed", "no answer"),
         ("""echo 'AUTOTUNE_METADATA {"reason":"no-torch","detail":"d"}'""", "no-torch", "d"),
         ("echo 'AUTOTUNE_METADATA {'", "collector-failed", "no JSON"),
@@ -624,13 +627,13 @@ def test_the_child_s_answer_is_found_among_noise(tmp_path):
 )
 def test_a_child_without_an_answer_has_a_reason(tmp_path, text, reason, detail):
     with pytest.raises(CollectorFailed, match=detail) as failed:
-        ask_flashinfer(python_program(tmp_path, text), PATH, 10)
+        ask_flashinfer(python_program(tmp_path, text), PATH, 10, run_child)
     assert failed.value.reason == reason
 
 
 def test_a_python_that_does_not_exist_has_a_reason(tmp_path):
     with pytest.raises(CollectorFailed, match="No such file") as failed:
-        ask_flashinfer(str(tmp_path / "python"), PATH, 10)
+        ask_flashinfer(str(tmp_path / "python"), PATH, 10, run_child)
     assert failed.value.reason == "collector-failed"
 
 
@@ -652,7 +655,7 @@ def test_the_deadline_kills_the_child_and_what_it_started(tmp_path):
 
 def test_the_program_reports_a_python_without_torch(tmp_path):
     with pytest.raises(CollectorFailed) as failed:
-        ask_flashinfer(sys.executable, PATH, 30)
+        ask_flashinfer(sys.executable, PATH, 30, run_child)
     assert failed.value.reason == "no-torch"
 
 
@@ -705,7 +708,7 @@ def test_the_program_says_why_it_cannot_ask(tmp_path, files, reason, detail):
     for path, text in files.items():
         module(tmp_path, path, text)
     with pytest.raises(CollectorFailed, match=detail) as failed:
-        ask_flashinfer(sys.executable, {**PATH, "PYTHONPATH": str(tmp_path)}, 30)
+        ask_flashinfer(sys.executable, {**PATH, "PYTHONPATH": str(tmp_path)}, 30, run_child)
     assert failed.value.reason == reason
 
 
@@ -730,13 +733,13 @@ def test_our_own_python_is_not_asked_for_its_search_path():
 def test_another_python_tells_its_search_path(tmp_path):
     other = python_program(tmp_path, f'exec "{sys.executable}" "$@"')
     environ = {**PATH, "PYTHONPATH": str(tmp_path / "extra")}
-    found = this_machine(environ, other, collector_deadline_s=30)
+    found = this_machine(environ, other, collector_deadline_s=30, run=run_child)
     assert not found.is_engine_python
     assert str(tmp_path / "extra") in found.packages.search_path
-    assert str(tmp_path / "extra") in search_path_of(other, environ, 30)
+    assert str(tmp_path / "extra") in search_path_of(other, environ, 30, run_child)
 
 
 def test_a_python_that_does_not_run_is_said(tmp_path):
     with pytest.raises(EnvironmentUnknown) as unknown:
-        this_machine(PATH, str(tmp_path / "no-python"), collector_deadline_s=1)
+        this_machine(PATH, str(tmp_path / "no-python"), collector_deadline_s=1, run=run_child)
     assert unknown.value.reason == "collector-failed"
