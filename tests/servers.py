@@ -88,6 +88,7 @@ class Stub:
     fault: "" | a status as text ("403", "503", ...) | hang | truncate | drip | garbage | drop-answer (of writes) | drop-answer-once |
         forget-dates
     dialect: honest | ignores | creates-only | unquoted | rejects-501 | rejects-400 | overwrites (412, yet written)
+    drop_answer_of: the number of the one write whose answer is lost, from 1
     fault_code, condition: the <Code> and <Condition> of its error bodies, where they should not be the usual ones
     """
 
@@ -96,6 +97,8 @@ class Stub:
     fault_code: str = ""
     dialect: str = "honest"
     condition: str = ""
+    drop_answer_of: int = 0
+    writes: int = 0
     ca_pem: bytes = b""
     objects: dict = field(default_factory=dict)
     requests: list = field(default_factory=list)
@@ -196,7 +199,9 @@ class _Handler(BaseHTTPRequestHandler):
             status = _condition_fails(stub, self.headers, kept[0] if kept else None)
             if not status or stub.dialect == "overwrites":
                 stub.objects[key] = (sent, time.time())
-        if stub.fault.startswith("drop-answer"):
+            stub.writes += 1
+            is_lost = stub.writes == stub.drop_answer_of
+        if is_lost or stub.fault.startswith("drop-answer"):
             if stub.fault == "drop-answer-once":
                 stub.fault = ""
             # a reset, as from a load balancer that dies

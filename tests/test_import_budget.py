@@ -22,9 +22,9 @@ HEAVY = {
 }
 
 WATCHED = """
-import json, sys
+import json, os, sys
 from autotune_init.main import run
-code = run(json.loads(sys.argv[1]), {}, sys.stdin, sys.stdout, sys.stderr)
+code = run(json.loads(sys.argv[1]), dict(os.environ), sys.stdin, sys.stdout, sys.stderr)
 print(json.dumps([code, sorted({name.split(".")[0] for name in sys.modules})]))
 """
 
@@ -47,6 +47,7 @@ def modules_of(pod, *flags):
 
 
 def test_a_hit_on_a_directory_imports_nothing_heavy(tmp_path):
+    (tmp_path / "store").mkdir()
     store = (tmp_path / "store").as_uri()
     Pod(tmp_path / "a", store).run("--tuner", "command", "--tuner-command", REPLAY)
 

@@ -26,6 +26,7 @@ from cache_store.identity import Identity
 from cache_store.lookup import fetch_contents, look_up, unreachable
 from cache_store.objects import ObjectStore
 from cache_store.participate import Driver
+from cache_store.register import Unreachable
 from cache_store.steps import Fit, Step, Unfit
 
 
@@ -48,7 +49,7 @@ class Tools:
     """What the flow acts with. Everything that touches the world comes in here."""
 
     open_store: Callable[[], ObjectStore] | None
-    check_store: Callable[[ObjectStore], Fit | Unfit]
+    check_store: Callable[[ObjectStore], Fit | Unfit | Unreachable]
     tuner: Tuner | None
     tune_request: Callable[[], TuneRequest]
     clock: Clock

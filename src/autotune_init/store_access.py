@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import Literal, Protocol, cast, runtime_checkable
 
 from autotune_init.settings import Settings
 from cache_store.clock import Clock, fresh_nonce
@@ -13,10 +13,18 @@ from cache_store.lookup import unreachable
 from cache_store.objects import ObjectStore
 from cache_store.objects.counting import Counting
 from cache_store.objects.retrying import Backoff, Retrying
+from cache_store.register import Unreachable
 from cache_store.steps import Fit, Unfit
 
 # a request that times out is tried a few times; a fleet must not hang for minutes on a store that is away
 PATIENCE = 3.0
+
+
+@runtime_checkable
+class _SpellsEtags(Protocol):
+    """The S3 adapters: Ceph RGW 16 wants If-Match without quotes, which only the probe can tell."""
+
+    etag_form: str
 
 
 class StoreAccess:
@@ -27,18 +35,19 @@ class StoreAccess:
         self._environ = environ
         self._clock = clock
         self._counting: Counting | None = None
+        self._adapter: ObjectStore | None = None
 
     def open(self) -> ObjectStore:
         """Raises `StoreError` (INVALID) for a URL that is none."""
         from cache_store.objects.open_url import open_store
 
-        store = open_store(
+        self._adapter = open_store(
             self._settings.store or "",
             environ=self._environ,
             adapter=cast("Literal['auto', 'obstore', 'fsspec']", self._settings.store_adapter),
             request_timeout_s=self._settings.request_timeout_s,
         )
-        self._counting = Counting(store)
+        self._counting = Counting(self._adapter)
         return Retrying(
             self._counting,
             clock=self._clock,
@@ -55,16 +64,17 @@ class StoreAccess:
         counts = self._counting.counts if self._counting else None
         return counts.read_bytes + counts.written_bytes if counts else 0
 
-    @staticmethod
-    def check(store: ObjectStore) -> Fit | Unfit:
+    def check(self, store: ObjectStore) -> Fit | Unfit | Unreachable:
         """Probe the very prefix. A store that does not keep conditions can be read, but not tuned for."""
         from cache_store.probe import StoreClass, probe_store
 
         try:
             found = probe_store(store, fresh_nonce())
         except StoreError as error:
-            return Unfit(unreachable(error).reason, str(error))
+            return unreachable(error)
         if found.store_class is StoreClass.FULL:
+            if isinstance(self._adapter, _SpellsEtags):
+                self._adapter.etag_form = found.etag_form
             return Fit()
         reason = {
             StoreClass.IGNORES: "store-ignores-conditions",

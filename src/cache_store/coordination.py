@@ -143,8 +143,12 @@ class Participant:
         return state.base
 
     def _check_store(self) -> Generator[Step, Answer, None]:
-        answer = yield CheckStore()
-        if isinstance(answer, Unfit):
+        for attempt in range(CLAIM_TRIES):
+            answer = yield CheckStore()
+            if not isinstance(answer, Unreachable) or answer.is_final:
+                break
+            yield from self._pause(self.rng.uniform(0.05, 0.5) * (attempt + 1))
+        if isinstance(answer, Unfit | Unreachable):
             raise _Stop(GaveUp(answer.reason, answer.detail))
         _expect(answer, Fit)
 

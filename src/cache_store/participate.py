@@ -12,7 +12,7 @@ from cache_store.errors import StoreError
 from cache_store.identity import Identity
 from cache_store.lookup import look_up, unreachable
 from cache_store.objects import Missing, NotWritten, ObjectStore, Written
-from cache_store.register import RegisterState
+from cache_store.register import RegisterState, Unreachable
 from cache_store.steps import (
     Absent,
     Answer,
@@ -57,7 +57,7 @@ class Driver:
         identity: Identity,
         *,
         tune: Tune,
-        check_store: Callable[[], Fit | Unfit],
+        check_store: Callable[[], Fit | Unfit | Unreachable],
         clock: Clock,
         on_step: Callable[[Step], None] | None = None,
     ) -> None:

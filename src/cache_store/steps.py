@@ -49,7 +49,7 @@ class WriteBlob:
 
 @dataclass(frozen=True)
 class CheckStore:
-    """Does this store keep conditions? Asked once, before the first claim. Answer: Fit | Unfit."""
+    """Does this store keep conditions? Asked before the first claim. Answer: Fit | Unfit | Unreachable."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,10 +164,12 @@ def test_the_last_lines_of_a_crash_are_kept(request_):
 
 
 def test_the_deadline_is_for_both_children_together(request_):
-    late = playing(replace(request_, deadline_s=2.0), TUNED, {"sleep": 60})
+    late = playing(replace(request_, deadline_s=2.5), {**TUNED, "sleep": 2}, {"sleep": 60})
+    began = time.monotonic()
     failure = fails(late)
     assert failure.reason == "tuner-timeout"
     assert failure.detail.startswith("verify.py")
+    assert time.monotonic() - began < 4
 
 
 def test_stop_ends_the_child(request_):

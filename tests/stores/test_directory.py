@@ -16,7 +16,7 @@ from cache_store.clock import fresh_nonce
 from cache_store.errors import ErrorKind
 from cache_store.objects import Missing, NotWritten, Written
 from cache_store.objects.directory import DirectoryStore
-from cache_store.objects.version_files import KEPT_S, VersionedFile
+from cache_store.objects.version_files import KEPT_S, VersionedFile, sweep
 from cache_store.testing.contract import MissingRootContract, ObjectStoreContract, raises
 
 PROGRAM = Path(__file__).with_name("directory_process.py")
@@ -309,6 +309,22 @@ def test_old_versions_and_litter_are_removed_by_a_later_write(root):
     file._prune(3, now + KEPT_S + 60)
     assert [path.name for path in (root / ".~k").iterdir()] == ["00000003"]
     assert file.current().number == 3
+
+
+def test_what_was_deleted_long_ago_leaves_nothing_behind(store, root):
+    for key in (".probe/1", ".probe/2", ".probe/3", ".probe/kept"):
+        store.put_if_absent(key, b"x")
+    for key in (".probe/1", ".probe/2", ".probe/3"):
+        store.delete(key)
+    (root / ".probe/.~2/tmp-of-a-writer").write_bytes(b"")
+    (root / ".probe/.~now-of-a-reader").write_bytes(b"")
+    now = (root / ".probe/.~3/00000002").lstat().st_ctime
+    sweep(root / ".probe", now + KEPT_S - 60)
+    assert len(list((root / ".probe").iterdir())) == 6
+    sweep(root / ".probe", now + KEPT_S + 60)
+    assert sorted(path.name for path in (root / ".probe").iterdir()) == [".~2", ".~kept", "kept"]
+    assert isinstance(store.put_if_absent(".probe/1", b"y"), Written)
+    assert isinstance(store.put_if_absent(".probe/2", b"y"), Written)
 
 
 def test_a_plain_file_that_a_paused_writer_set_back_is_repaired_by_the_next_write(store, root):

@@ -1,14 +1,17 @@
 """SGLang's command line, as far as it decides the cache key without any of the engine's own rules. Data.
 
-Only flags that were looked up in `ServerArgs` of the releases stand here. A flag that does not is refused: it may
-touch the key (a2a backends rewrite ep, hooks rewrite the MoE backend, speculative decoding brings a second key, ...).
+Only flags that were looked up in every release's own parser stand here, and whose values moved no key when the release
+resolved them (tests/data/sglang_argv_golden.json). Any other flag is refused: it may touch the key (a2a backends
+rewrite ep, hooks rewrite the MoE backend, speculative decoding brings a second key, ...).
 Sources: SGLang 0.5.12 srt/server_args.py `add_cli_args`; 0.5.23 srt/arg_groups/fields/*.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 # flag -> field of the key or of the replica's shape; aliases as argparse knows them, unambiguous prefixes included
-KEY_FLAGS = {
+KEY_FLAGS: Mapping[str, str] = {
     "--model-path": "model_path",
     "--model": "model_path",
     "--dtype": "dtype",
@@ -28,32 +31,62 @@ KEY_FLAGS = {
     "--nnodes": "nnodes",
     "--node-rank": "node_rank",
 }
+SKIP_OPS = "--flashinfer-autotune-skip-ops"  # since 0.5.17, where it came into the key's text
+DISABLE_AUTOTUNE = "--disable-flashinfer-autotune"
+DP_ATTENTION = "--enable-dp-attention"
 
-# --pp is a prefix of --pp-size, --pp-max-micro-batch-size and --pp-async-batch-depth: every release fails on it
-AMBIGUOUS = {"--pp": "--pp-size"}
+# prefixes of several flags, so that argparse ends the start: in every release, and from 0.5.20 on
+AMBIGUOUS: Mapping[str, str] = {"--pp": "--pp-size"}
+GRAPH_BATCH = "--cuda-graph-max-bs"
+GRAPH_BATCH_AMBIGUOUS_FROM = "0.5.20"
 
-# switches and flags with one value that no rule of any release lets near the key
 HARMLESS_SWITCHES = frozenset({
-    "--disable-cuda-graph", "--disable-custom-all-reduce", "--disable-overlap-schedule", "--disable-radix-cache",
-    "--enable-cache-report", "--enable-metrics", "--enable-metrics-for-all-schedulers", "--enable-mixed-chunk",
-    "--enable-p2p-check", "--log-requests", "--show-time-cost", "--skip-server-warmup", "--skip-tokenizer-init",
+    "--allow-auto-truncate", "--disable-cuda-graph", "--disable-cuda-graph-padding", "--disable-custom-all-reduce",
+    "--disable-outlines-disk-cache", "--disable-overlap-schedule", "--disable-radix-cache",
+    "--disable-shared-experts-fusion", "--disable-tokenizer-batch-decode", "--enable-cache-report",
+    "--enable-flashinfer-allreduce-fusion", "--enable-memory-saver", "--enable-metrics",
+    "--enable-metrics-for-all-schedulers", "--enable-mixed-chunk", "--enable-nccl-nvls", "--enable-p2p-check",
+    "--enable-priority-scheduling", "--enable-request-time-stats-logging", "--enable-symm-mem",
+    "--enable-torch-compile", "--incremental-streaming-output", "--log-requests", "--show-time-cost",
+    "--skip-server-warmup", "--skip-tokenizer-init", "--sleep-on-idle",
     "--trust-remote-code",  # matters only with auto_map in config.json, which is refused by itself
+    "--weight-loader-disable-mmap",
 })  # fmt: skip
 
 HARMLESS_VALUES = frozenset({
-    "--admin-api-key", "--api-key", "--base-gpu-id", "--chat-template", "--chunked-prefill-size", "--context-length",
-    "--decode-log-interval", "--dist-init-addr", "--dist-timeout", "--download-dir", "--gpu-id-step",
-    "--grammar-backend", "--host", "--kv-cache-dtype", "--log-level", "--log-level-http", "--log-requests-level",
-    "--max-prefill-tokens", "--max-queued-requests", "--max-running-requests", "--max-total-tokens",
-    "--mem-fraction-static", "--nccl-port", "--port", "--random-seed", "--reasoning-parser", "--revision",
-    "--sampling-backend", "--schedule-conservativeness", "--schedule-policy", "--served-model-name",
-    "--stream-interval", "--tokenizer-mode", "--tokenizer-path", "--tool-call-parser", "--watchdog-timeout",
+    "--admin-api-key", "--api-key", "--attention-backend", "--base-gpu-id", "--chat-template", "--chunked-prefill-size",
+    "--completion-template", "--constrained-json-whitespace-pattern", "--context-length", "--crash-dump-folder",
+    "--decode-attention-backend", "--decode-log-interval", "--dist-init-addr", "--dist-timeout", "--download-dir",
+    "--fastapi-root-path", "--file-storage-path", "--fp4-gemm-backend", "--fp8-gemm-backend", "--gpu-id-step",
+    "--grammar-backend", "--hf-chat-template-name", "--host", "--kv-cache-dtype", "--load-balance-method", "--log-level",
+    "--log-level-http", "--log-requests-level", "--max-prefill-tokens", "--max-queued-requests",
+    "--max-running-requests", "--max-total-tokens", "--mem-fraction-static", "--nccl-port",
+    "--num-continuous-decode-steps", "--page-size", "--port", "--prefill-attention-backend", "--prefill-max-requests",
+    "--preferred-sampling-params", "--radix-eviction-policy", "--random-seed", "--reasoning-parser", "--revision",
+    "--sampling-backend", "--sampling-defaults", "--schedule-conservativeness", "--schedule-policy",
+    "--served-model-name", "--soft-watchdog-timeout", "--stream-interval", "--swa-full-tokens-ratio",
+    "--tokenizer-mode", "--tokenizer-path", "--tokenizer-worker-num", "--tool-call-parser", "--torch-compile-max-bs",
+    "--triton-attention-num-kv-splits", "--watchdog-timeout", "--weight-version",
 })  # fmt: skip
 
-# a value that no rule reads; any other value of these flags is refused
-HARMLESS_WITH = {"--load-format": frozenset({"auto", "safetensors", "dummy"})}
+# values that no rule reads; any other value of these flags is refused
+HARMLESS_WITH: Mapping[str, frozenset[str]] = {
+    "--device": frozenset({"cuda"}),
+    "--load-format": frozenset({"auto", "safetensors", "dummy"}),
+    "--model-impl": frozenset({"auto"}),
+    "--moe-a2a-backend": frozenset({"none"}),
+}
 
-DTYPES = {
+# Flags, and abbreviations of them, that decide the rank files, skip_ops or whether there is a cache at all. One that is
+# not understood is refused even where every field of the key is stated.
+SHAPE_PREFIXES = ("--attn-dp", "--config", "--da", "--disable-flashinfer", "--dp", "--dw", "--enable-dp-a",
+                  "--flashinfer-a", "--nn", "--nod")  # fmt: skip
+
+# names of model paths for which SGLang reads another config than config.json: 0.5.12 to 0.5.23
+# srt/utils/hf_transformers/mistral_utils.py `is_mistral_model`
+MISTRAL_FORMAT_NAMES = ("mistral-large-3", "mistral-small-4", "leanstral", "eagle")
+
+DTYPES: Mapping[str, str] = {
     "bfloat16": "torch.bfloat16",
     "float16": "torch.float16",
     "half": "torch.float16",
@@ -61,33 +94,16 @@ DTYPES = {
     "float": "torch.float32",
 }
 
-# model_type of config.json -> the class that AutoConfig returns, for architectures without a hook of their own when
-# the backend is stated: transformers 5.6 to 5.19 CONFIG_MAPPING_NAMES, SGLang's own registry has none of them
-CONFIG_CLASSES = {
-    "llama": "LlamaConfig",
-    "mistral": "MistralConfig",
-    "mixtral": "MixtralConfig",
-    "qwen2": "Qwen2Config",
-    "qwen2_moe": "Qwen2MoeConfig",
-    "qwen3": "Qwen3Config",
-    "qwen3_moe": "Qwen3MoeConfig",
-}
-
-# --quantization values that are used as they are typed -> the checkpoint methods (config.json quant_method) they go with
-QUANTIZATIONS = {
-    "fp8": frozenset({None, "fp8"}),
-    "modelopt_fp8": frozenset({None, "modelopt", "modelopt_fp8"}),
-    "modelopt_fp4": frozenset({None, "modelopt", "modelopt_fp4"}),
-}
-
-# --moe-runner-backend values that are used as they are typed
-BACKENDS = frozenset({
-    "flashinfer_cutlass", "flashinfer_cutedsl", "flashinfer_mxfp4", "flashinfer_trtllm", "flashinfer_trtllm_routed",
-    "triton",
+# SGLANG_* variables that no argument rule reads, or whose effect is handled where they are read here. Any other one
+# that is set is refused: there are hundreds, and some replace the MoE backend (SGLANG_CUTLASS_MOE), the a2a backend
+# (SGLANG_OPT_USE_DEEPGEMM_MEGA_MOE) or the model path (SGLANG_USE_MODELSCOPE).
+HARMLESS_VARIABLES = frozenset({
+    "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "SGLANG_BLOCK_NONZERO_RANK_CHILDREN", "SGLANG_CACHE_DIR",
+    "SGLANG_DISABLE_CUDNN_CHECK", "SGLANG_ENABLE_JIT_DEEPGEMM", "SGLANG_FLASHINFER_AUTOTUNE_CACHE",
+    "SGLANG_FLASHINFER_AUTOTUNE_EXTEND", "SGLANG_FLASHINFER_WORKSPACE_SIZE", "SGLANG_HEALTH_CHECK_TIMEOUT",
+    "SGLANG_HOST_IP", "SGLANG_JIT_DEEPGEMM_COMPILE_WORKERS", "SGLANG_JIT_DEEPGEMM_FAST_WARMUP",
+    "SGLANG_JIT_DEEPGEMM_PRECOMPILE", "SGLANG_LOGGING_CONFIG_PATH", "SGLANG_LOG_MS", "SGLANG_LOG_REQUEST_EXCEEDED_MS",
+    "SGLANG_PORT", "SGLANG_PROFILE_WITH_STACK", "SGLANG_RECORD_STEP_TIME", "SGLANG_SET_CPU_AFFINITY",
+    "SGLANG_TORCH_PROFILER_DIR",
 })  # fmt: skip
-
-# variables of the engine's container that change the path behind the command line's back
-TOUCHY_VARIABLES = {
-    "SGLANG_USE_MODELSCOPE": "replaces the model path by a local directory",
-    "SGLANG_DP_RANK": "sets the dp rank in the file name",
-}
+DP_RANK_VARIABLE = "SGLANG_DP_RANK"  # sets the dp rank in the file name: srt/managers/scheduler.py

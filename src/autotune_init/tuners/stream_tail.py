@@ -38,9 +38,8 @@ class LineTail:
 
     def feed(self, chunk: bytes) -> None:
         *complete, rest = _BREAK.split(self._begun + chunk)
-        self._begun = rest[
-            : 4 * LINE_LIMIT
-        ]  # a character is at most 4 bytes; the rest of a long line is dropped
+        # a character is at most 4 bytes, so this keeps a whole line; the rest of a longer one is dropped
+        self._begun = rest[: 4 * LINE_LIMIT]
         for line in complete:
             self._emit(line)
 

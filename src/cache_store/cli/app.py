@@ -10,18 +10,19 @@ import click
 
 from cache_store import __version__
 from cache_store.cli import claims, doctor, ls, show, verify
+from cache_store.cli.help_text import epilog
 from cache_store.cli.output import tell_error, tell_usage
 from cache_store.cli.session import Problem, Session, problem_of, store_options
 from cache_store.clock import Cancelled, SystemClock, fresh_nonce
 from cache_store.errors import StoreError
-from cache_store.exit_codes import MEANINGS, ExitCode
+from cache_store.exit_codes import ExitCode
 from cache_store.objects.open_url import open_store
 
 
 class Program(click.Group):
     """A group whose `main` returns the exit code and never raises or exits, so that `__main__` alone does."""
 
-    def main(  # type: ignore[override] -- click's returns Any or exits; this one returns the number
+    def main(  # type: ignore[override]  # click's returns Any or exits; this one returns the number
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> int:
         arguments = list(args or ())
@@ -40,10 +41,13 @@ class Program(click.Group):
         except Problem as problem:
             return _failed(problem.kind, str(problem), problem.exit_code, is_json=is_json)
         except StoreError as error:
-            problem = problem_of(error)
-            return _failed(problem.kind, str(problem), problem.exit_code, is_json=is_json)
+            told = problem_of(error)
+            return _failed(told.kind, str(told), told.exit_code, is_json=is_json)
         except (KeyboardInterrupt, Cancelled, click.Abort):
             return _failed("interrupted", "interrupted", ExitCode.INTERRUPTED, is_json=is_json)
+        except OSError as error:  # the adapters let none through: this is stdout
+            message = f"the answer could not be written: {error}"
+            return _failed("output", message, ExitCode.INTERNAL, is_json=is_json)
         except Exception as error:  # noqa: BLE001 -- the one place: a bug of ours is an exit code too
             message = f"{type(error).__name__}: {error}"
             return _failed("internal", f"please report this: {message}", ExitCode.INTERNAL, is_json=is_json)
@@ -54,15 +58,10 @@ def _failed(kind: str, message: str, exit_code: ExitCode, *, is_json: bool) -> i
     return exit_code
 
 
-def exit_status() -> str:
-    """The EXIT STATUS section of the help."""
-    rows = "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
-    return f"\b\nEXIT STATUS\n{rows}\n  A number that is not listed means failure."
-
-
 @click.group(
     cls=Program,
-    epilog=exit_status(),
+    no_args_is_help=False,  # 0 in click 8.1 and 2 in 8.2; a missing command is wrong usage in both
+    epilog=epilog(*ExitCode),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="cache-store", message="%(prog)s %(version)s")

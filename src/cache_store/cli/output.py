@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 Document = Mapping[str, Any]
@@ -14,7 +15,7 @@ Branch = Mapping[str, Any]
 
 
 def escape(text: object) -> str:
-    """Printable: control characters, ANSI escapes, bidirectional overrides and line separators become \\x1b and such."""
+    r"""Printable: control characters, ANSI escapes, bidirectional overrides and line separators become \x1b and such."""
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in str(text)
     )
@@ -74,19 +75,19 @@ def emit_tree(title: str, branches: Branch) -> None:
 
 def tell(text: str) -> None:
     """One line of the story, on stderr."""
-    _write(sys.stderr, f"cache-store: {escape(text)}\n")
+    _write_story(f"cache-store: {escape(text)}\n")
 
 
 def tell_usage(text: str) -> None:
     """Our own usage text on stderr, line by line."""
-    _write(sys.stderr, "".join(f"{escape(line)}\n" for line in text.splitlines()))
+    _write_story("".join(f"{escape(line)}\n" for line in text.splitlines()))
 
 
 def tell_error(kind: str, message: str, exit_code: int, *, is_json: bool) -> None:
     """Why there is no answer. With --json: {"error": {"kind", "message", "exit_code"}}."""
     if is_json:
         document = {"error": {"kind": kind, "message": message, "exit_code": int(exit_code)}}
-        _write(sys.stderr, json.dumps(document, ensure_ascii=True) + "\n")
+        _write_story(json.dumps(document, ensure_ascii=True) + "\n")
     else:
         tell(f"error: {message}")
 
@@ -130,6 +131,11 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_finite(one) for one in value]
     return value
+
+
+def _write_story(text: str) -> None:
+    with suppress(OSError):  # nobody reads it any more; the answer and the number still count
+        _write(sys.stderr, text)
 
 
 def _write(stream: TextIO, text: str) -> None:

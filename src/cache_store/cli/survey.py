@@ -14,9 +14,7 @@ from cache_store.objects import Missing, ObjectStore, StoredObject
 
 THREADS = 16
 # what one object's content, name or rights can cause; with anything else the store itself is in trouble
-_ABOUT_ONE_OBJECT = frozenset(
-    {ErrorKind.TOO_LARGE, ErrorKind.CORRUPT, ErrorKind.DENIED, ErrorKind.INVALID}
-)
+_ABOUT_ONE_OBJECT = frozenset({ErrorKind.TOO_LARGE, ErrorKind.CORRUPT, ErrorKind.DENIED, ErrorKind.INVALID})
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -10,7 +10,6 @@ from cache_store.bundle import BadBundle, Bundle, Tombstone, parse_register
 from cache_store.claim import (
     Claim,
     CoolingDown,
-    MayTake,
     MustWait,
     Rules,
     UnreadableClaim,
@@ -76,9 +75,7 @@ def reading_of(address: Address, answer: ObjectAnswer, *, has_claim: bool) -> Re
     if isinstance(answer, Missing):
         return Reading("claimed-only" if has_claim else "orphaned")
     if isinstance(answer, Unread):
-        problem = (
-            "bundle-too-large" if answer.kind is ErrorKind.TOO_LARGE else f"store-{answer.kind.value}"
-        )
+        problem = "bundle-too-large" if answer.kind is ErrorKind.TOO_LARGE else f"store-{answer.kind.value}"
         return Reading("unreadable", problem=problem, detail=answer.detail)
     try:
         register = parse_register(answer.body)
@@ -110,9 +107,7 @@ def claim_view(answer: StoredObject | Unread, now: datetime, rules: Rules) -> di
     holder is gone and left it held.
     """
     age = age_of(answer, now)
-    claim = (
-        UnreadableClaim(answer.detail) if isinstance(answer, Unread) else parse_claim(answer.body)
-    )
+    claim = UnreadableClaim(answer.detail) if isinstance(answer, Unread) else parse_claim(answer.body)
     view: dict[str, Any] = {
         "state": "unreadable",
         "holder": None,
@@ -122,12 +117,16 @@ def claim_view(answer: StoredObject | Unread, now: datetime, rules: Rules) -> di
         "held_s": None,
         "error": None,
         "tail": [],
-        "problem": claim.detail if isinstance(claim, UnreadableClaim) else None,
+        "problem": None,
+        "detail": None,
         "age_s": age.seconds,
         "age_clock": age.clock,
         **_verdict(claim, age.seconds, rules),
     }
-    if isinstance(claim, Claim):
+    if isinstance(claim, UnreadableClaim):
+        problem = f"store-{answer.kind.value}" if isinstance(answer, Unread) else "claim-unreadable"
+        view |= {"problem": problem, "detail": claim.detail}
+    else:
         told = claim.model_dump(
             include={"state", "holder", "epoch", "counter", "lease_s", "held_s", "error", "tail"}
         )
@@ -150,7 +149,9 @@ def _verdict(claim: Claim | UnreadableClaim, age_s: float | None, rules: Rules) 
     if isinstance(meaning, MustWait):
         return view | {
             "verdict": "held",
-            "why": "somebody is tuning" if isinstance(claim, Claim) else "unreadable, and not old enough to ignore",
+            "why": "somebody is tuning"
+            if isinstance(claim, Claim)
+            else "unreadable, and not old enough to ignore",
             "lease_left_s": meaning.expires_in_s,
             "finish_in_s": meaning.expected_in_s,
         }
@@ -160,12 +161,8 @@ def _verdict(claim: Claim | UnreadableClaim, age_s: float | None, rules: Rules) 
             "why": "the last tune failed",
             "cooldown_left_s": meaning.remaining_s,
         }
-    return view | {"verdict": "free", "why": meaning.why, "is_stale": is_left_behind(claim, meaning)}
-
-
-def is_left_behind(claim: Claim | UnreadableClaim, _meaning: MayTake) -> bool:
-    """A claim that may be taken although nobody let go of it."""
-    return isinstance(claim, UnreadableClaim) or claim.state == "held"
+    was_left_behind = isinstance(claim, UnreadableClaim) or claim.state == "held"
+    return view | {"verdict": "free", "why": meaning.why, "is_stale": was_left_behind}
 
 
 def text_of_input(value: str | int | bool | None) -> str:

@@ -12,9 +12,10 @@
 - Deleting makes a version too: a symbolic link that points nowhere (creating one is exclusive as well).
 - A file that was copied in by hand counts as version 0. Removing a directory by hand removes its objects, because the
   versions lie beside them; removing or editing the plain file alone changes nothing.
-- A version that was replaced is removed once its last link is KEPT_S old. So a writer whose link came more than half of
-  that after it looked (it was stopped, its node was suspended) cannot know whether its number was free because nobody
-  had used it: it says so (TIMEOUT: read back). Such a link does no harm, being below the highest number.
+- A version that was replaced is removed once its last link is KEPT_S old, and so is all of a deleted object. A writer
+  whose link came more than half of that after it looked (it was stopped, its node was suspended) cannot know whether
+  its number was free because nobody had used it, and says so (TIMEOUT: read back). Such a link does no harm, being
+  below the highest number.
 
 Ages are differences between time stamps of one file server; no node's clock is asked.
 """
@@ -116,11 +117,16 @@ class VersionedFile:
 
     def delete(self) -> None:
         """After this there is no object, until somebody writes again."""
+        marker: Path | None = None
         while (current := self.current()).path is not None:
             self._make_directories(self._versions)
             with suppress(FileExistsError):  # somebody wrote meanwhile: delete that too
-                self._path_of(current.number + 1).symlink_to("deleted")
+                marker = self._path_of(current.number + 1)
+                marker.symlink_to("deleted")
         self.show()
+        if marker is not None:
+            with suppress(OSError):  # litter of others, perhaps of other users
+                sweep(self._plain.parent, marker.lstat().st_ctime)
 
     def show(self) -> None:
         """Make the plain file the newest version, however often that changes meanwhile."""
@@ -164,6 +170,25 @@ class VersionedFile:
         except FileExistsError:
             return
         directory.chmod(self._dir_mode)
+
+
+def sweep(directory: Path, now: float) -> None:
+    """Remove the versions of objects of this directory that were deleted more than KEPT_S ago.
+
+    The marker goes last, and the folder only while it is empty: a writer that looked before has its temporary file in
+    there, and one whose file was pruned can no longer link it. So a number is never used twice behind a writer's back.
+    """
+    for versions in directory.glob(f"{HIDDEN}*"):
+        if not versions.is_dir():  # what a reader made to ask for the time, and did not live to remove
+            if now - versions.lstat().st_ctime > KEPT_S:
+                versions.unlink(missing_ok=True)
+            continue
+        paths = sorted(versions.iterdir())
+        is_deleted = bool(paths) and paths[-1].name.isdigit() and paths[-1].is_symlink()
+        if is_deleted and now - max(path.lstat().st_ctime for path in paths) > KEPT_S:
+            for path in paths:
+                path.unlink(missing_ok=True)
+            versions.rmdir()
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

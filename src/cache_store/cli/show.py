@@ -1,0 +1,207 @@
+"""`cache-store show`: one bundle in clear. With a full address it needs no LIST: one GET of the bundle, one of the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, check_content
+from cache_store.claim import MAX_CLAIM_BYTES, Rules
+from cache_store.cli import output
+from cache_store.cli.addressing import resolve
+from cache_store.cli.help_text import ALWAYS, epilog
+from cache_store.cli.session import Problem, Session, store_options
+from cache_store.cli.survey import ObjectAnswer, in_parallel, read_object
+from cache_store.cli.views import Reading, address_view, age_of, claim_view, reading_of, text_of_input
+from cache_store.exit_codes import ExitCode
+from cache_store.identity import Address
+from cache_store.objects import Missing, ObjectStore, StoredObject
+
+SCHEMA = "autotune-cache/show/v1"
+
+_EXAMPLES = """
+show 0.7.2/sm90/0123456789abcdef/nvidia-h200-0123456789ab
+show 0123 --json | jq .identity
+show 0123 --file rank_tp0_pp0_dp0.json > rank_tp0_pp0_dp0.json
+"""
+
+
+@click.command(
+    short_help="Show one bundle.",
+    epilog=epilog(ExitCode.OK, ExitCode.CORRUPT, ExitCode.NOT_FOUND, *ALWAYS, examples=_EXAMPLES),
+)
+@click.argument("address")
+@click.option(
+    "--file",
+    "rank",
+    metavar="RANK",
+    help="Print the bytes of this rank file instead, checked against its digest.",
+)
+@store_options
+@click.pass_obj
+def show(session: Session, address: str, rank: str | None) -> int:
+    """Show one bundle: every input of its key and environment, its rank files, what it covers, who made it, its claim.
+
+    ADDRESS is a full address as `ls` prints it, or the beginning of a key that fits one bundle only (this needs the
+    right to list).
+    """
+    if rank is not None and session.is_json:
+        raise Problem("usage", "--file prints the file's bytes: leave out --json", ExitCode.USAGE)
+    with session.store() as store:
+        place = resolve(store, address)
+        keys = ((place.bundle_key, MAX_REGISTER_BYTES), (place.claim_key, MAX_CLAIM_BYTES))
+        register, claim = in_parallel(lambda one: read_object(store, one[0], limit_bytes=one[1]), keys)
+        reading = reading_of(place, register, has_claim=not isinstance(claim, Missing))
+        if reading.state == "orphaned":
+            raise Problem("not-found", f"there is no bundle and no claim at {place}", ExitCode.NOT_FOUND)
+        if rank is not None:
+            output.emit_bytes(_content(store, place, reading, rank))
+            return ExitCode.OK
+        url = store.url
+    view = _view(session, url, place, register, reading)
+    view["claim"] = None if isinstance(claim, Missing) else claim_view(claim, session.clock.now(), Rules())
+    if session.is_json:
+        output.emit_json(view)
+    else:
+        output.emit_lines(_lines(view))
+    if reading.state != "unreadable":
+        return ExitCode.OK
+    return ExitCode.DENIED if reading.is_denied else ExitCode.CORRUPT
+
+
+def _content(store: ObjectStore, place: Address, reading: Reading, rank: str) -> bytes:
+    """The bytes of one rank file. Raises `Problem` (not found, corrupt) and `StoreError`."""
+    bundle = reading.bundle
+    if reading.state == "unreadable":
+        code = ExitCode.DENIED if reading.is_denied else ExitCode.CORRUPT
+        raise Problem(reading.problem or "unreadable", reading.detail or "", code)
+    if bundle is None:
+        raise Problem("not-found", f"{place} is {reading.state}: it has no files", ExitCode.NOT_FOUND)
+    if rank not in bundle.ranks:
+        known = ", ".join(sorted(bundle.ranks)) or "none: there was nothing to tune"
+        raise Problem("not-found", f"no rank file {rank}; there are: {known}", ExitCode.NOT_FOUND)
+    digest = bundle.ranks[rank]
+    if digest in bundle.files:
+        return bundle.files[digest].encode()
+    answer = store.get(place.blob_key(digest), limit_bytes=bundle.blobs[digest])
+    if isinstance(answer, Missing):
+        raise Problem("blob-missing", f"blob {digest} is not there", ExitCode.CORRUPT)
+    try:
+        check_content(answer.body, digest)
+    except BadBundle as problem:
+        raise Problem(problem.reason, problem.detail, ExitCode.CORRUPT) from None
+    return answer.body
+
+
+def _view(
+    session: Session, url: str, place: Address, answer: ObjectAnswer, reading: Reading
+) -> dict[str, Any]:
+    age = age_of(answer, session.clock.now())
+    bundle, tombstone = reading.bundle, reading.tombstone
+    register = reading.register
+    identity = register.identity if register else None
+    return {
+        "schema": SCHEMA,
+        "store": url,
+        **address_view(place),
+        "state": reading.state,
+        "problem": reading.problem,
+        "detail": reading.detail,
+        "age_s": age.seconds,
+        "age_clock": age.clock,
+        "size_bytes": len(answer.body) if isinstance(answer, StoredObject) else None,
+        "epoch": register.epoch if register else None,
+        "nonce": register.nonce if register else None,
+        "identity": identity.model_dump() if identity else None,
+        "ranks": _ranks(bundle) if bundle else [],
+        "coverage": bundle.coverage.model_dump() if bundle else None,
+        "provenance": bundle.provenance.model_dump() if bundle else None,
+        "is_signed": bundle.signature is not None if bundle else None,
+        "tombstone": tombstone.model_dump(
+            include={"reason", "retired_by", "retired_at", "may_retune", "retired_copy"}
+        )
+        if tombstone
+        else None,
+    }
+
+
+def _ranks(bundle: Bundle) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "digest": digest,
+            "size_bytes": len(bundle.files[digest].encode())
+            if digest in bundle.files
+            else bundle.blobs[digest],
+            "is_inline": digest in bundle.files,
+        }
+        for name, digest in sorted(bundle.ranks.items())
+    ]
+
+
+def _lines(view: dict[str, Any]) -> Iterator[str]:
+    age = output.for_people_seconds(view["age_s"])
+    yield f"address      {view['address']}"
+    yield f"state        {view['state']}" + (
+        f" ({view['problem']}: {view['detail']})" if view["problem"] else ""
+    )
+    if view["epoch"] is not None:
+        yield f"written      {age} ago, epoch {view['epoch']}, nonce {view['nonce']}"
+    if view["tombstone"]:
+        gone = view["tombstone"]
+        yield f"retired      by {gone['retired_by']} at {gone['retired_at'] or 'an unknown time'}: {gone['reason']}"
+        yield f"copy         {gone['retired_copy'] or 'none'}"
+    if view["identity"]:
+        yield from _identity_lines(view["identity"])
+    if view["provenance"]:
+        yield from _ranks_lines(view["ranks"])
+        yield from _coverage_lines(view["coverage"])
+        yield "provenance"
+        yield from _pairs(view["provenance"])
+    yield from _claim_lines(view["claim"])
+
+
+def _identity_lines(identity: dict[str, Any]) -> Iterator[str]:
+    yield f"engine       {identity['engine']}"
+    yield f"key text     {identity['key_text']}"
+    yield "key inputs"
+    yield from _pairs(identity["key_inputs"])
+    yield "environment"
+    yield from _pairs(identity["metadata"])
+    if identity["extra"]:
+        yield "identity extra"
+        yield from _pairs(identity["extra"])
+
+
+def _ranks_lines(ranks: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"rank files   {len(ranks) or 'none: there was nothing to tune'}"
+    for rank in ranks:
+        where = "inline" if rank["is_inline"] else "blob"
+        yield f"  {rank['name']}  sha256:{rank['digest']}  {rank['size_bytes']} bytes  {where}"
+
+
+def _coverage_lines(coverage: dict[str, Any]) -> Iterator[str]:
+    yield f"coverage     {coverage['entries']} entries, buckets up to {coverage['max_bucket']} tokens"
+    yield from _pairs(coverage["ops"])
+    for name, why in coverage["excluded"].items():
+        yield f"  without {name}: {why}"
+
+
+def _claim_lines(claim: dict[str, Any] | None) -> Iterator[str]:
+    if claim is None:
+        yield "claim        none"
+        return
+    stale = ", stale" if claim["is_stale"] else ""
+    yield f"claim        {claim['state']}{stale}: {claim['verdict']} ({claim['why']})"
+    yield from _pairs({name: claim[name] for name in ("holder", "epoch", "error", "detail") if claim[name]})
+    if claim["lease_left_s"] is not None:
+        yield f"  lease left   {output.for_people_seconds(claim['lease_left_s'])}"
+    yield from (f"  | {line}" for line in claim["tail"])
+
+
+def _pairs(pairs: dict[str, Any]) -> Iterator[str]:
+    width = max(map(len, pairs), default=0)
+    for name, value in pairs.items():
+        yield f"  {output.shortened(name, 60):<{min(width, 60)}}  {text_of_input(value)}"
