@@ -53,11 +53,11 @@ flashinfer-envs: .tools/fi-0.6.18/.ready .tools/fi-0.7.2/.ready ## torch and two
 
 .PHONY: test
 test: .venv/.ready ministack flashinfer-envs ## Set up and run all tests
-	@CI=true $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup
+	@CI=true $(BIN)/pytest -q -n $(WORKERS)
 
 .PHONY: test-fast
 test-fast: .venv/.ready ministack ## Tests without the FlashInfer environments
-	@$(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not flashinfer"
+	@$(BIN)/pytest -q -n $(WORKERS) -m "not flashinfer"
 
 .PHONY: lint
 lint: .venv/.ready ## ruff, mypy --strict, import layers, spelling, packaging

@@ -62,3 +62,19 @@ def _hub_cache(environ: Mapping[str, str]) -> Path:
         return Path(environ["HF_HOME"]) / "hub"
     base = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME", "/")) / ".cache")
     return Path(base) / "huggingface" / "hub"
+
+
+def with_side_file(config: Mapping[str, object], directory: Path) -> Mapping[str, object]:
+    """The config as SGLang's layers see it: hf_quant_config.json beside it tells the quantization it does not name.
+
+    (SGLang 0.5.23, srt/configs/model_config.py `_parse_quant_hf_config`.) For tuners only: the target's cache key
+    ignores that file.
+    """
+    if config.get("quantization_config"):
+        return config
+    try:
+        found = read_model_config(str(directory / "hf_quant_config.json"))
+    except (OSError, ValueError):
+        return config
+    nested = found.get("quantization")
+    return {**config, "quantization_config": nested} if isinstance(nested, dict) else config

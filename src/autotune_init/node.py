@@ -12,7 +12,7 @@ from autotune_init.engines import Question
 from autotune_init.environment import EnvironmentUnknown
 from autotune_init.facts import BadFacts, Facts, gather, load_facts, to_json
 from autotune_init.machine import this_machine
-from autotune_init.model_config import ConfigNotFound, find_model_config, read_model_config
+from autotune_init.model_config import ConfigNotFound, find_model_config, read_model_config, with_side_file
 from autotune_init.replica_group import BadReplicaGroup, ReplicaGroup, replica_group
 from autotune_init.settings import Settings
 from cache_store.clock import SystemClock
@@ -31,7 +31,7 @@ class NodeUnknown(Exception):  # noqa: N818 -- reads as what it is
 
 @dataclass(frozen=True)
 class Workload:
-    """What is served here: the engine's question, its model's config and who told what it could not."""
+    """What is served here: the engine's question, the model's config as tuners need it, and what was not found."""
 
     question: Question
     model_config: Mapping[str, object] | None
@@ -75,7 +75,7 @@ def learn_workload(
         raise NodeUnknown("unknown-engine-version", detail)
     if facts.gpu.capability is None:
         raise NodeUnknown("environment-no-gpu", "the compute capability is not known")
-    config, warning = _config(settings, environ)
+    config, directory, warning = _config(settings, environ)
     question = Question(
         engine=settings.engine,
         engine_version=version,
@@ -90,23 +90,29 @@ def learn_workload(
         node_rank=group.node_rank,
         nnodes=group.size,
     )
-    return Workload(question, config, (warning,) if warning else ())
+    tuned = with_side_file(config, directory) if config is not None and directory else config
+    return Workload(question, tuned, (warning,) if warning else ())
 
 
-def _config(settings: Settings, environ: Mapping[str, str]) -> tuple[Mapping[str, object] | None, str]:
-    """(config.json or None, why there is none). The recipe refuses by itself where it needs one."""
+def _config(
+    settings: Settings, environ: Mapping[str, str]
+) -> tuple[Mapping[str, object] | None, Path | None, str]:
+    """(config.json or None, its directory, why there is none). The recipe refuses by itself where it needs one."""
     try:
         if settings.model_config:
-            return read_model_config(settings.model_config), ""
-        path = settings.field.get("model_path") or flag_value(settings.engine_argv, "--model-path", "--model")
-        if path is None:
-            return None, ""
-        revision = flag_value(settings.engine_argv, "--revision")
-        return read_model_config(str(find_model_config(path, environ, revision))), ""
+            file = Path(settings.model_config)
+        else:
+            path = settings.field.get("model_path") or flag_value(
+                settings.engine_argv, "--model-path", "--model"
+            )
+            if path is None:
+                return None, None, ""
+            file = find_model_config(path, environ, flag_value(settings.engine_argv, "--revision"))
+        return read_model_config(str(file)), file if file.is_dir() else file.parent, ""
     except ConfigNotFound as absent:
-        return None, str(absent)
+        return None, None, str(absent)
     except (OSError, ValueError) as problem:
-        return None, f"config.json: {problem}"[:300]
+        return None, None, f"config.json: {problem}"[:300]
 
 
 def flag_value(argv: tuple[str, ...], *names: str) -> str | None:

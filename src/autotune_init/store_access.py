@@ -73,8 +73,9 @@ class StoreAccess:
         except StoreError as error:
             return unreachable(error)
         if found.store_class is StoreClass.FULL:
-            if isinstance(self._adapter, _SpellsEtags):
-                self._adapter.etag_form = found.etag_form
+            adapter: object = self._adapter
+            if isinstance(adapter, _SpellsEtags):
+                adapter.etag_form = found.etag_form
             return Fit()
         reason = {
             StoreClass.IGNORES: "store-ignores-conditions",

@@ -123,15 +123,6 @@ def test_a_model_that_tunes_nothing_starts_no_child(request_):
     assert log_of(request_) == []
 
 
-def test_hf_quant_config_beside_the_model_counts(request_, tmp_path):
-    """Given a config.json that names no quantization, when hf_quant_config.json does, then it is believed."""
-    (tmp_path / "hf_quant_config.json").write_text(json.dumps({"quantization": {"quant_algo": "FP8"}}))
-    config = {name: value for name, value in LLAMA.items() if name != "quantization_config"}
-    bare = replace(request_, model_config=config, resolved={"model_path": str(tmp_path)})
-    assert tune(playing(bare, TUNED, REPLAYED)).files
-    (tmp_path / "hf_quant_config.json").write_text("{")
-    assert not tune(playing(bare, TUNED, REPLAYED)).files
-
 
 @pytest.mark.parametrize(
     ("tuned", "verify", "reason", "word"),

@@ -20,7 +20,6 @@ from autotune_init.tuners.inside_call import Interpreter, ask_inside
 from cache_store.clock import Clock
 
 _TUNED = "tuned.json"
-_SIDE_FILE_LIMIT_BYTES = 1024 * 1024
 
 
 class FlashinferOpsTuner:
@@ -62,7 +61,7 @@ class FlashinferOpsTuner:
             )
         try:
             return plan_gemms(
-                with_side_file(request.model_config, request.resolved.get("model_path")),
+                request.model_config,
                 request.resolved,
                 capability_in(request.facts_path),
             )
@@ -90,24 +89,6 @@ def capability_in(facts_path: Path) -> tuple[int, int] | None:
         return int(major), int(minor)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def with_side_file(
-    model_config: Mapping[str, object] | None, model_path: str | int | bool | None
-) -> Mapping[str, object] | None:
-    """SGLang reads hf_quant_config.json beside a config.json that names no quantization; so must we.
-
-    (SGLang 0.5.23, srt/configs/model_config.py `_parse_quant_hf_config`.) Only a local model has one in reach.
-    """
-    if model_config is None or model_config.get("quantization_config") or not isinstance(model_path, str):
-        return model_config
-    try:
-        with Path(model_path, "hf_quant_config.json").open("rb") as file:
-            found = json.loads(file.read(_SIDE_FILE_LIMIT_BYTES))
-    except (OSError, ValueError):
-        return model_config
-    nested = found.get("quantization") if isinstance(found, dict) else None
-    return {**model_config, "quantization_config": nested} if isinstance(nested, dict) else model_config
 
 
 def raise_if_incomplete(made: Mapping[str, object]) -> None:
