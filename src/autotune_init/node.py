@@ -99,20 +99,29 @@ def _config(
 ) -> tuple[Mapping[str, object] | None, Path | None, str]:
     """(config.json or None, its directory, why there is none). The recipe refuses by itself where it needs one."""
     try:
-        if settings.model_config:
-            file = Path(settings.model_config)
-        else:
-            path = settings.field.get("model_path") or flag_value(
-                settings.engine_argv, "--model-path", "--model"
-            )
-            if path is None:
-                return None, None, ""
-            file = find_model_config(path, environ, flag_value(settings.engine_argv, "--revision"))
+        file = Path(settings.model_config) if settings.model_config else _find(settings, environ)
+        if file is None:
+            return None, None, ""
         return read_model_config(str(file)), file if file.is_dir() else file.parent, ""
     except ConfigNotFound as absent:
         return None, None, str(absent)
     except (OSError, ValueError) as problem:
         return None, None, f"config.json: {problem}"[:300]
+
+
+def _find(settings: Settings, environ: Mapping[str, str]) -> Path | None:
+    """Through the stated model path, else through argv's: a stated one may be a name that only the key knows."""
+    revision = flag_value(settings.engine_argv, "--revision")
+    paths = (settings.field.get("model_path"), flag_value(settings.engine_argv, "--model-path", "--model"))
+    absent: ConfigNotFound | None = None
+    for path in filter(None, paths):
+        try:
+            return find_model_config(path, environ, revision)
+        except ConfigNotFound as problem:
+            absent = absent or problem
+    if absent is not None:
+        raise absent
+    return None
 
 
 def flag_value(argv: tuple[str, ...], *names: str) -> str | None:
