@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from autotune_init.engines import EngineCache, NotCached, Question, sglang
+from autotune_init.engines import EngineCache, Question, sglang
 from autotune_init.engines.flashinfer_store import BadMetadata, env_hash, environment_directory
 from autotune_init.engines.registry import ask
 from autotune_init.ranks import Rank
@@ -38,6 +38,7 @@ def answer_line(line: str, read_config: ConfigReader) -> Answer:
             raise _BadLine(f"not JSON: {error}"[:200]) from None
         if not isinstance(asked, dict):
             raise _BadLine("not a JSON object")
+        _refuse_half_characters(asked)
         return _answer(asked, read_config)
     except _BadLine as problem:
         return {"refused": "bad-line", "detail": str(problem)}
@@ -45,12 +46,20 @@ def answer_line(line: str, read_config: ConfigReader) -> Answer:
         return {"refused": refused.refusal.reason, "detail": refused.refusal.detail}
 
 
+def _refuse_half_characters(asked: object) -> None:
+    """JSON can spell half a character (a lone surrogate): no path has one, and it could not be written out again."""
+    try:
+        json.dumps(asked, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _BadLine("a text holds half a character") from None
+
+
 def _answer(asked: Mapping[str, object], read_config: ConfigReader) -> Answer:
     engine = asked.get("engine")
     if engine == "flashinfer":
         return _answer_store(asked)
     if engine != "sglang":
-        return {"refused": "unknown-engine", "detail": f"no recipe for engine {engine!r}"}
+        return {"refused": "unknown-engine", "detail": f"no recipe for engine {engine!r}"[:200]}
     if "resolved" in asked:
         return _answer_resolved(asked)
     if "argv" in asked:
@@ -113,8 +122,7 @@ def _answer_argv(asked: Mapping[str, object], read_config: ConfigReader) -> Answ
     )
     answer = ask(question)
     if not isinstance(answer, EngineCache):
-        reason = answer.reason if not isinstance(answer, NotCached) else "engine-does-not-tune"
-        return {"refused": reason, "detail": answer.detail}
+        return {"refused": answer.reason, "detail": answer.detail}
     rank = _rank(asked)
     stem = f"rank_tp{rank.tp}_pp{rank.pp}_dp{rank.dp}"
     for name in answer.all_rank_files:

@@ -60,7 +60,9 @@ def load(engine_python, file):
 def test_a_pod_tunes_another_hits_and_flashinfer_loads_what_was_placed(tmp_path, release, engine_python):
     (tmp_path / "store").mkdir()
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"], **LLAMA}))
+    (tmp_path / "model" / "config.json").write_text(
+        json.dumps({"architectures": ["LlamaForCausalLM"], **LLAMA})
+    )
     facts = {
         "gpu": {"name": METADATA[release]["gpu"], "capability": [9, 0]},
         "packages": {"sglang": ENGINES[release]},

@@ -123,7 +123,6 @@ def test_a_model_that_tunes_nothing_starts_no_child(request_):
     assert log_of(request_) == []
 
 
-
 @pytest.mark.parametrize(
     ("tuned", "verify", "reason", "word"),
     [

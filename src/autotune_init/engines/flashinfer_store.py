@@ -1,27 +1,25 @@
 """FlashInfer's own store (autotune_v2, 0.7.0 and later): `<root>/v2/<env_hash16>/entries/*.json`. Pure.
 
 The directory's name is all the identity there is: sha256 over the canonical JSON of FlashInfer's metadata and the
-schema's name (FlashInfer 0.7.0 to 0.7.2, flashinfer/autotune_cache.py `ManagedAutotuneCache.__init__`).
+schema's name (FlashInfer 0.7.0 to 0.7.2.post1, flashinfer/autotune_cache.py `ManagedAutotuneCache.__init__`; what each
+of these releases makes of random metadata is in tests/data/flashinfer_store_golden.json).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 SCHEMA = "v2"
-FIRST_RELEASE = (0, 7, 0)
+RELEASES = ("0.7.0", "0.7.0.post1", "0.7.1", "0.7.2", "0.7.2.post1")
 METADATA_FIELDS = frozenset({
     "flashinfer_version", "cuda_version", "cublas_version", "cudnn_version", "cudnn_frontend_version",
     "cutlass_dsl_version", "gpu",
 })  # fmt: skip
 # MeasurementPolicy.manifest_fields: only what is not the default stands in the manifest
 POLICY_FIELDS = frozenset({"measure_execution_mode", "measure_cold_l2", "measure_timer"})
-
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:\.post\d+)?\Z")
 
 
 class BadMetadata(ValueError):  # noqa: N818 -- reads as what it is
@@ -36,9 +34,9 @@ def env_hash(metadata: Mapping[str, str]) -> str:
         raise BadMetadata(f"missing or unknown metadata fields: {odd[:8]}")
     if not all(isinstance(value, str) for value in metadata.values()):
         raise BadMetadata("metadata values are texts")
-    match = _VERSION.match(metadata["flashinfer_version"])
-    if not match or not FIRST_RELEASE <= tuple(map(int, match.groups())) < (0, 8, 0):
-        raise BadMetadata(f"FlashInfer {metadata['flashinfer_version']!r} is not known to have the v2 store")
+    if metadata["flashinfer_version"] not in RELEASES:
+        known = f"{RELEASES[0]} to {RELEASES[-1]}"
+        raise BadMetadata(f"FlashInfer {metadata['flashinfer_version'][:40]!r} is not one of {known}")
     manifest = {**metadata, "cache_schema": SCHEMA}
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

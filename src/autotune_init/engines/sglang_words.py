@@ -81,8 +81,10 @@ def _read(words: tuple[str, ...], at: int, release: Release, reading: _Reading) 
         return at + 1
     problem = _cannot_follow(name, release)
     if problem is not None:
-        reading.not_understood.append(NotUnderstood(word[:_LONGEST_SHOWN], problem, word.startswith("--")))
-        return at + 1
+        is_flag = word.startswith("--")
+        reading.not_understood.append(NotUnderstood(word[:_LONGEST_SHOWN], problem, is_flag))
+        # what follows an unknown flag is its value: SGLang's parser takes no positional words
+        return at + 1 + (len(tuple(_values_after(words, at))) if is_flag else 0)
     if not equals and (at + 1 == len(words) or words[at + 1].startswith("--")):
         reading.not_understood.append(NotUnderstood(name, "without a value"))
         return at + 1

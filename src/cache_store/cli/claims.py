@@ -21,6 +21,7 @@ from cache_store.inventory import Row
 from cache_store.objects import Missing, ObjectStore
 
 SCHEMA = "autotune-cache/claims/v1"
+CELL_WIDTH = 48
 NEEDS_LIST = "claims needs the right to list (s3:ListBucket on the bucket), which pods do not need"
 
 _EXAMPLES = """
@@ -85,8 +86,8 @@ def _cells(view: dict[str, Any]) -> list[str]:
         view["address"],
         view["state"],
         verdict,
-        view["holder"] or "",
-        "" if view["epoch"] is None else str(view["epoch"]),
+        output.shortened(view["holder"] or "", CELL_WIDTH),
+        "" if view["epoch"] is None else output.shortened(str(view["epoch"]), CELL_WIDTH),
         about + output.for_people_seconds(view["age_s"]),
         output.for_people_seconds(left),
         output.for_people_seconds(view["finish_in_s"]),

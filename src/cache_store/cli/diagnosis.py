@@ -137,7 +137,7 @@ def missing_rights(by_name: Mapping[CheckName, Check]) -> tuple[Right, ...]:
         found.append("list")
     if is_denied("read") or (is_denied("get") and not could_read_back):
         found.append("read")
-    if is_denied("write") or is_denied("conditions"):
+    if is_denied("write") or (is_denied("conditions") and could_read_back):
         found.append("write")
     if is_denied("delete"):
         found.append("delete")

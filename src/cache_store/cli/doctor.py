@@ -20,7 +20,7 @@ from cache_store.cli.session import Session, store_options
 from cache_store.clock import Clock
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
-from cache_store.objects import KIB, Missing, ObjectStore, StoredObject
+from cache_store.objects import KIB, Missing, NotWritten, ObjectStore, StoredObject, Written
 from cache_store.probe import FOLDER, ProbeResult, RaceReport, StoreClass, probe_store, race_probe
 
 SCHEMA = "autotune-cache/doctor/v1"
@@ -139,21 +139,26 @@ def _ask_all(
         lambda rows: "something is there" if rows else "empty",
     )
     began = clock.now()
-    written = ask("write", lambda: store.put_if_absent(key, nonce.encode()), lambda _: "answered")
+    written = ask("write", lambda: store.put_if_absent(key, nonce.encode()), _write_detail)
     wrote = clock.now()
-    if written is not None:
+    if isinstance(written, Written):
         seen = ask("read", lambda: _read_back(store, key, nonce), lambda _: "as written")
         _note_clock(found, seen.last_modified if seen else None, "last-modified", began, wrote)
-        found.probe = ask("conditions", lambda: probe_store(store, nonce), lambda probe: probe.detail)
     elif found.checks[-1].kind is ErrorKind.UNSUPPORTED:
         found.probe = ProbeResult(StoreClass.REJECTS, found.checks[-1].detail)
-    _measure(store, clock, found, key if written is not None else f"{key}-absent")
     if written is not None:
+        found.probe = ask("conditions", lambda: probe_store(store, nonce), lambda probe: probe.detail)
+    _measure(store, clock, found, key if isinstance(written, Written) else f"{key}-absent")
+    if isinstance(written, Written):
         ask("delete", lambda: store.delete(key), lambda _: "done")
     if race_rounds and found.probe is not None and found.probe.store_class is StoreClass.FULL:
         found.race = ask(
             "race", lambda: race_probe(store, nonce, threads=RACE_THREADS, rounds=race_rounds), _race_detail
         )
+
+
+def _write_detail(answer: Written | NotWritten) -> str:
+    return "done" if isinstance(answer, Written) else f"not written: answered {answer.status}"
 
 
 def _read_back(store: ObjectStore, key: str, nonce: str) -> StoredObject:

@@ -13,7 +13,7 @@ from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.cli import output
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Session, problem_of, store_options
-from cache_store.cli.survey import in_parallel, list_inventory, read_object
+from cache_store.cli.survey import ObjectAnswer, in_parallel, list_inventory, read_object
 from cache_store.cli.views import Reading, address_view, age_of, engine_of, model_of, reading_of
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
@@ -25,7 +25,7 @@ NEEDS_LIST = (
     "ls needs the right to list (s3:ListBucket on the bucket), which pods do not need; "
     "`cache-store show` with a full address does without"
 )
-MODEL_WIDTH = 48
+CELL_WIDTH = 48
 
 _EXAMPLES = """
 ls --store s3://models/autotune
@@ -69,7 +69,8 @@ def ls(
         except StoreError as error:
             raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
         rows = [row for row in inventory.rows if selection.takes(row.address)]
-        views = [_view(row) for row in rows] if names_only else _read(store, rows, session.clock.now())
+        now = session.clock.now()
+        views = [_view(row, now) for row in rows] if names_only else _read(store, rows, now)
         url = store.url
     if session.is_json:
         output.emit_json(_document(url, views, inventory))
@@ -85,15 +86,16 @@ def _read(store: ObjectStore, rows: Sequence[Row], now: datetime) -> list[dict[s
 
 
 def _read_row(store: ObjectStore, now: datetime, row: Row) -> dict[str, Any]:
-    if row.bundle is None:
-        reading = reading_of(row.address, Missing(), has_claim=row.claim is not None)
-        return _view(row, reading)
-    answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
-    reading = reading_of(row.address, answer, has_claim=row.claim is not None)
-    return _view(row, reading) | {"age_s": age_of(answer, now).seconds}
+    answer: ObjectAnswer = Missing()
+    if row.bundle is not None:
+        answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
+    view = _view(row, now, reading_of(row.address, answer, has_claim=row.claim is not None))
+    if (age := age_of(answer, now)).seconds is not None:
+        view["age_s"] = age.seconds
+    return view
 
 
-def _view(row: Row, reading: Reading | None = None) -> dict[str, Any]:
+def _view(row: Row, now: datetime, reading: Reading | None = None) -> dict[str, Any]:
     bundle = reading.bundle if reading else None
     tombstone = reading.tombstone if reading else None
     made = bundle.provenance if bundle else None
@@ -106,7 +108,7 @@ def _view(row: Row, reading: Reading | None = None) -> dict[str, Any]:
         "has_claim": row.claim is not None,
         "objects": row.objects,
         "size_bytes": row.size_bytes,
-        "age_s": None,
+        "age_s": _listed_age_s(row, now),
         "model": model_of(bundle) if bundle else None,
         "engine": engine_of(bundle) if bundle else None,
         "ranks": len(bundle.ranks) if bundle else None,
@@ -122,6 +124,14 @@ def _view(row: Row, reading: Reading | None = None) -> dict[str, Any]:
         "retired_by": tombstone.retired_by if tombstone else None,
         "reason": tombstone.reason if tombstone else None,
     }
+
+
+def _listed_age_s(row: Row, now: datetime) -> float | None:
+    """Of bundle.json, else of claim.json, by our own clock: a listing tells when, and not what time it is there."""
+    entry = row.bundle or row.claim
+    if entry is None or entry.last_modified is None:
+        return None
+    return max(0.0, (now - entry.last_modified).total_seconds())
 
 
 def _document(url: str, views: list[dict[str, Any]], inventory: Inventory) -> dict[str, Any]:
@@ -175,25 +185,23 @@ def _columns(*, is_long: bool) -> list[str]:
 
 def _cells(view: dict[str, Any], *, is_long: bool) -> dict[str, str]:
     def text(name: str) -> str:
-        return "" if view[name] is None else str(view[name])
+        value = "" if view[name] is None else str(view[name])
+        return value if is_long else output.shortened(value, CELL_WIDTH)
 
-    state = text("state")
     values = [
-        f"{state} ({view['problem']})" if view["problem"] else state,
-        text("model") if is_long else output.shortened(text("model"), MODEL_WIDTH),
-        text("engine") if is_long else output.shortened(text("engine"), MODEL_WIDTH),
+        f"{text('state')} ({view['problem']})" if view["problem"] else text("state"),
+        text("model"),
+        text("engine"),
         text("ranks"),
         text("entries"),
         output.for_people_bytes(view["size_bytes"]),
         output.for_people_seconds(view["age_s"]),
-        text("tuned_by") if is_long else output.shortened(text("tuned_by"), MODEL_WIDTH),
+        text("tuned_by"),
         output.for_people_seconds(view["tune_s"]),
     ]
     if is_long:
-        values += [
-            text(name) for name in ("tuner", "verified", "epoch", "objects", "created_at", "driver", "image")
-        ]
-        values.append(view["reason"] or view["detail"] or "")
+        more = ("tuner", "verified", "epoch", "objects", "created_at", "driver", "image")
+        values += [*map(text, more), view["reason"] or view["detail"] or ""]
     return dict(zip(_columns(is_long=is_long), values, strict=True))
 
 

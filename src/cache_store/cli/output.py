@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
+LONGEST_S = 9999 * 86400  # a bucket may say anything; nothing real is older
+
 Document = Mapping[str, Any]
 Branch = Mapping[str, Any]
 
@@ -109,6 +111,8 @@ def for_people_seconds(seconds: float | None) -> str:
     """12s, 3m20s, 5h02m, 12d: two units at most; "-" for unknown."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
+    if seconds >= LONGEST_S:
+        return f">{LONGEST_S // 86400}d"
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

@@ -1,6 +1,6 @@
 """s3://, gs:// and az:// through obstore: the adapter of the hot path (77 ms to import, typed conditional writes).
 
-What its errors look like was checked against obstore 0.12.1 (object_store, src/client/retry.rs): the class tells a
+What its errors look like was checked against obstore 0.11.1 (the last for Python 3.10) and 0.12.1: the class tells a
 condition from the rest, the text carries the status, the server's <Code> and, in its debug half, why a connection
 failed. obstore does not hand out the Date header, so `date` is None here and a claim's age is "unchanged on my own
 clock" (`coordination`): never wrong, but a pod that has just arrived waits one whole lease for a dead holder.
