@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from autotune_init.engines import EngineCache, Question, sglang
 from autotune_init.engines.flashinfer_store import BadMetadata, env_hash, environment_directory
 from autotune_init.engines.registry import ask
+from autotune_init.engines.sglang_versions import Release
+from autotune_init.engines.sglang_words import read_argv
 from autotune_init.ranks import Rank
 
 MAX_LINE_BYTES = 1024 * 1024
@@ -103,19 +105,20 @@ def _answer_resolved(asked: Mapping[str, object]) -> Answer:
 
 
 def _answer_argv(asked: Mapping[str, object], read_config: ConfigReader) -> Answer:
-    argv, environ, config = asked["argv"], asked.get("env") or {}, asked.get("model_config")
+    argv, environ = asked["argv"], asked.get("env") or {}
     if not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
         raise _BadLine("argv is a list of texts")
     if not isinstance(environ, dict) or not all(isinstance(value, str) for value in environ.values()):
         raise _BadLine("env is a map of texts")
     uuid = asked.get("gpu_uuid")
+    release = sglang.release_of(_text(asked, "engine_version"))
     question = Question(
         engine="sglang",
-        engine_version=_text(asked, "engine_version"),
+        engine_version=release.version,
         flashinfer_version=_text(asked, "flashinfer_version"),
         capability=_capability(asked),
         argv=tuple(argv),
-        model_config=_config(config, read_config),
+        model_config=_config(asked.get("model_config"), tuple(argv), release, read_config),
         environ=environ,
         cache_dir=_text(asked, "cache_dir") if "cache_dir" in asked else None,
         gpu_uuids=(uuid,) if isinstance(uuid, str) else (),
@@ -131,9 +134,15 @@ def _answer_argv(asked: Mapping[str, object], read_config: ConfigReader) -> Answ
     return {"refused": "key-ranks", "detail": f"{rank} is no rank of this replica"}
 
 
-def _config(given: object, read_config: ConfigReader) -> Mapping[str, object] | None:
+def _config(
+    given: object, argv: tuple[str, ...], release: Release, read_config: ConfigReader
+) -> Mapping[str, object] | None:
+    """The stated config.json, which must be readable; else the model path's own, where that is a directory here."""
     if given is None:
-        return None
+        try:
+            return read_config(read_argv(argv, release).values.get("model_path", ""))
+        except (OSError, ValueError):
+            return None
     if not isinstance(given, str):
         raise _BadLine("model_config is a path")
     try:

@@ -45,6 +45,10 @@ def _ask_sglang(question: Question) -> EngineCache | NotCached:
     key = sglang.key_of(text)
     root = sglang.cache_root(question.cache_dir, question.environ)
     uuid = question.gpu_uuids[0] if question.gpu_uuids else None
+    is_bound = sglang.is_bound_to_gpu(release, resolved)
+    if is_bound and len(all_ranks(sizes)) > 1:
+        # each rank's name carries the UUID of the GPU that the engine will give it
+        raise sglang.Refused("key-needs-gpu-uuid", "several ranks whose file names carry GPUs' UUIDs")
     arch = sglang.arch_of(question.capability)
     around = (
         Input("engine_version", release.version, release.source),
@@ -73,6 +77,6 @@ def _ask_sglang(question: Question) -> EngineCache | NotCached:
         resolved={one.name: one.value for one in inputs},
         source="override" if question.fields else "recipe",
         ranks_must_agree=release.ranks_must_agree,
-        bound_to_gpu=sglang.is_bound_to_gpu(release, resolved),
+        bound_to_gpu=is_bound,
         nnodes=sizes.nnodes,
     )

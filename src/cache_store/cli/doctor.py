@@ -6,7 +6,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -146,6 +146,10 @@ def _ask_all(
         _note_clock(found, seen.last_modified if seen else None, "last-modified", began, wrote)
     elif found.checks[-1].kind is ErrorKind.UNSUPPORTED:
         found.probe = ProbeResult(StoreClass.REJECTS, found.checks[-1].detail)
+    if isinstance(
+        written, NotWritten
+    ):  # of an object that nobody else can have made; the probe says what that means
+        found.checks[-1] = replace(found.checks[-1], result="failed")
     if written is not None:
         found.probe = ask("conditions", lambda: probe_store(store, nonce), lambda probe: probe.detail)
     _measure(store, clock, found, key if isinstance(written, Written) else f"{key}-absent")
