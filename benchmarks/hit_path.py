@@ -5,18 +5,23 @@
 Each row is a fresh process. Ratios are against `python -c pass` in the same run: these are start-up costs.
 """
 
+import contextlib
 import json
 import os
 import platform
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 REPEAT = 9
 ENGINE = [
     "--model-path", "examples/model", "--dtype", "bfloat16", "--quantization", "modelopt_fp8",
@@ -52,18 +57,55 @@ def run_pod(store: str, cache: Path, *flags: str) -> list[str]:
     ]  # fmt: skip
 
 
+def seed(store: str, cache: Path) -> None:
+    recording = EXAMPLES / "h100-sample" / "bmm_fp8_tuned.json"
+    replay = f"{sys.executable} {EXAMPLES / 'replay_tuner.py'} {recording}"
+    command = run_pod(store, cache, "--tuner", "command", "--tuner-command", replay)
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@contextlib.contextmanager
+def s3_server(scratch: Path) -> Iterator[str]:
+    """MiniStack with one bucket, on a free loopback port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environ = {**os.environ, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "HOME": str(scratch)}
+    program = ROOT / ".tools" / "ministack" / "bin" / "ministack"
+    server = subprocess.Popen([program], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                bucket = urllib.request.Request(f"http://127.0.0.1:{port}/bench", method="PUT")
+                urllib.request.urlopen(bucket, timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
 def main() -> int:
     rows: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch) / "cache"
+        (Path(scratch) / "store").mkdir()
         store = (Path(scratch) / "store").as_uri()
-        replay = f"{sys.executable} examples/replay_tuner.py examples/h100-sample/bmm_fp8_tuned.json"
-        seed = run_pod(store, cache, "--tuner", "command", "--tuner-command", replay)
-        subprocess.run(seed, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seed(store, cache)
         rows["python -c pass"] = measure([sys.executable, "-c", "pass"])
         rows["import autotune_init.main"] = measure([sys.executable, "-c", "import autotune_init.main"])
         rows["local (no request)"] = measure(run_pod(store, cache))
         rows["hit, directory store"] = measure(run_pod(store, cache), lambda: shutil.rmtree(cache))
+        with s3_server(Path(scratch)) as endpoint:
+            os.environ.update(AWS_ENDPOINT_URL_S3=endpoint, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test",
+                              AWS_REGION="us-east-1")  # fmt: skip
+            shutil.rmtree(cache)
+            seed("s3://bench/fleet", cache)
+            for adapter in ("obstore", "fsspec"):
+                hit = run_pod("s3://bench/fleet", cache, "--store-adapter", adapter)
+                rows[f"hit, S3 through {adapter}"] = measure(hit, lambda: shutil.rmtree(cache))
     floor = rows["python -c pass"]["cpu_ms"]
     for row in rows.values():
         row["cpu_ratio_to_pass"] = round(row["cpu_ms"] / floor, 1)
