@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 from tests.data.environment_stubs import cuda_library
 
-from autotune_init.collector import ask_flashinfer
+from autotune_init.collector import ask_flashinfer, runner
+from cache_store.clock import SystemClock
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "data" / "environment_variants.py"
@@ -143,7 +145,7 @@ def test_the_linker_s_libraries_are_seen_as_flashinfer_sees_them(python, environ
     cuda_library(tmp_path / "libcublas.so", cublas=(99, 1, 2), soname="libcublas.so.99")
     cuda_library(tmp_path / "libcudnn.so.9", cudnn=99999)
     environ = {**environ, "LD_LIBRARY_PATH": str(tmp_path)}
-    theirs = ask_flashinfer(python, environ, 100)
+    theirs = ask_flashinfer(python, environ, 100, runner(SystemClock(), threading.Event()))
     ours = look(python, "ours", [("as installed", search_path(python, environ), {})], environ)["as installed"]
     assert theirs["cublas_version"] == "99.1.2"
     assert theirs.pop("gpu") == "unknown"

@@ -152,14 +152,20 @@ def test_given_bad_input_then_skipped_by_name_and_exit_0_unless_strict(pod, flag
     assert pod.files() == {}
 
 
-def test_given_an_engine_flag_that_may_touch_the_key_then_the_pod_is_told_what_to_state(pod):
-    pod.engine = tuple(
-        part for part in pod.engine if part not in ("--moe-runner-backend", "flashinfer_cutlass")
-    )
+def test_given_a_command_line_that_does_not_decide_the_key_then_the_pod_is_told_what_to_state(tmp_path, pod):
+    (tmp_path / "config.json").write_text('{"model_type": "of-the-future", "architectures": ["New"]}')
+    flags = ("--model-config", str(tmp_path))
 
-    report = check(pod.run(*TUNE), "skipped", "undecidable")
-    assert "moe_runner_backend" in report["detail"]
-    check(pod.run(*TUNE, "--field", "moe_runner_backend=flashinfer_cutlass"), "tuned", "published")
+    report = check(pod.run(*TUNE, *flags), "skipped", "undecidable")
+    assert "model_type 'of-the-future'" in report["detail"]
+    assert "--field" in report["detail"]
+    stated = {
+        "model_path": "m", "dtype": "torch.bfloat16", "quantization": "modelopt_fp8", "moe_runner_backend": "auto",
+        "tp_size": 1, "pp_size": 1, "attn_dp_size": 1, "moe_ep_size": 1, "config_class": "NewConfig",
+    }  # fmt: skip
+    fields = [part for name, value in stated.items() for part in ("--field", f"{name}={value}")]
+    report = check(pod.run(*TUNE, *flags, *fields), "tuned", "published")
+    assert report["key_source"] == "override"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ else:  # by path: the engine's Python does not have our package
 
 def main() -> int:
     document = op_calls.load_stdin(sys.stdin)
+    if document["mode"] == "load" and importlib.util.find_spec("flashinfer") is None:
+        return op_calls.answer(flashinfer=None)
     work = Path(document["work"])
     build = cuda_build_env.prepare(os.environ, work)
     op_calls.set_environment(build.variables, build.notes)
@@ -39,8 +41,6 @@ def main() -> int:
 
 
 def _load(paths: list[str]) -> dict[str, Any]:
-    if importlib.util.find_spec("flashinfer") is None:
-        return {"flashinfer": None}
     import flashinfer
     from flashinfer.autotuner import AutoTuner
 
