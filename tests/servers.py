@@ -106,8 +106,12 @@ class Stub:
     over: threading.Event = field(default_factory=threading.Event)
 
     @property
+    def access_key(self):
+        return f"stub{id(self)}x{self.endpoint.rpartition(':')[2]}"
+
+    @property
     def environ(self):
-        return {**KEYS, "AWS_ENDPOINT_URL_S3": self.endpoint}
+        return {**KEYS, "AWS_ACCESS_KEY_ID": self.access_key, "AWS_ENDPOINT_URL_S3": self.endpoint}
 
 
 def _etag(body):
@@ -154,6 +158,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self):
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         stub = self.stub
+        credential = self.headers.get("Authorization", "")
+        if "Credential=stub" in credential and stub.access_key not in credential:
+            # a client of an earlier stub on this port, which sends again what was never answered
+            self._send(403, b"")
+            return
         with stub.lock:
             stub.requests.append(
                 (self.command, self.path, {name.lower(): value for name, value in self.headers.items()})

@@ -89,7 +89,7 @@ class Provenance(_Record):
     created_by_clock: Literal["server", "pod"] = "server"
     holder: Text = ""
     tuner: Text = ""
-    tune_s: float = Field(ge=0, default=0.0)
+    tune_s: float = Field(ge=0, le=366 * 86400.0, default=0.0)
     verified: Text = ""
     engine_version: Text = ""
     image: Text | None = None

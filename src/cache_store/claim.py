@@ -15,8 +15,7 @@ from cache_store.objects import KIB
 
 CLAIM_SCHEMA: Final = "autotune-cache/claim/v1"
 MAX_CLAIM_BYTES = 64 * KIB
-TAIL_LINES = 20
-TAIL_LINE_LENGTH = 400
+MAX_S = 7 * 86400.0
 
 Short = Annotated[str, StringConstraints(max_length=4096)]
 
@@ -39,9 +38,10 @@ class Claim(BaseModel):
     nonce: Short
     holder: Short
     lease_s: float = Field(gt=0, le=86400)
-    held_s: float = Field(ge=0, default=0.0)
-    expected_s: float | None = None
-    cooldown_s: float = Field(ge=0, default=0.0)
+    # bounded: a bucket that others write to must not be able to keep a key from ever being tuned again
+    held_s: float = Field(ge=0, le=MAX_S, default=0.0)
+    expected_s: float | None = Field(ge=0, le=MAX_S, default=None)
+    cooldown_s: float = Field(ge=0, le=MAX_S, default=0.0)
     error: Short | None = None
     tail: tuple[Short, ...] = ()
 

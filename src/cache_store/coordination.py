@@ -57,6 +57,9 @@ from cache_store.steps import (
 )
 
 CLAIM_TRIES = 4
+# a claim must stay far below claim.MAX_CLAIM_BYTES, or nobody could read it
+TAIL_LINES = 20
+TAIL_LINE_LENGTH = 400
 PUBLISH_TRIES = 6
 Protocol = Generator[Step, Answer, Outcome]
 T = TypeVar("T")
@@ -270,7 +273,7 @@ class Participant:
                         state="failed",
                         cooldown_s=self.rules.cooldown_s,
                         error=f"{answer.reason}: {answer.detail}"[:1000],
-                        tail=answer.tail[-20:],
+                        tail=tuple(line[:TAIL_LINE_LENGTH] for line in answer.tail[-TAIL_LINES:]),
                     )
                     return GaveUp(answer.reason, answer.detail, answer.tail)
                 outcome = yield from self._publish(_expect(answer, Finished), base)

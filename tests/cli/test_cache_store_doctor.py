@@ -50,7 +50,7 @@ def test_a_full_store_under_a_race(shop):
 
 
 class Racy:
-    """Compares, and then writes whatever the comparison said: honest alone, and not atomic."""
+    """Honest to the probe, and tells every writer of a race (numbered objects) that it won."""
 
     def __init__(self, store):
         self._store = store

@@ -98,3 +98,11 @@ def test_a_claim_survives_the_round_trip():
 )
 def test_what_is_no_claim_is_unreadable_and_never_an_exception(body):
     assert isinstance(parse_claim(body), UnreadableClaim)
+
+
+@pytest.mark.parametrize("field", ["cooldown_s", "held_s", "expected_s", "lease_s"])
+@pytest.mark.parametrize("value", ["1e400", "-1", "1e12", "NaN"])
+def test_a_hostile_duration_cannot_keep_a_key_from_ever_being_tuned(field, value):
+    body = claim(state="failed").encode().replace(b'"holder"', f'"{field}":{value},"holder"'.encode())
+
+    assert isinstance(parse_claim(body), UnreadableClaim)

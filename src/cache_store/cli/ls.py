@@ -13,8 +13,8 @@ from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.cli import output
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Session, problem_of, store_options
-from cache_store.cli.survey import ObjectAnswer, in_parallel, list_inventory, read_object
-from cache_store.cli.views import Reading, address_view, age_of, engine_of, model_of, reading_of
+from cache_store.cli.survey import in_parallel, list_inventory, read_object
+from cache_store.cli.views import ObjectAnswer, Reading, address_view, age_of, engine_of, model_of, reading_of
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.inventory import Inventory, Row, Selection

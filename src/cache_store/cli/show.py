@@ -13,8 +13,16 @@ from cache_store.cli import output
 from cache_store.cli.addressing import resolve
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Problem, Session, store_options
-from cache_store.cli.survey import ObjectAnswer, in_parallel, read_object
-from cache_store.cli.views import Reading, address_view, age_of, claim_view, reading_of, text_of_input
+from cache_store.cli.survey import in_parallel, read_object
+from cache_store.cli.views import (
+    ObjectAnswer,
+    Reading,
+    address_view,
+    age_of,
+    claim_view,
+    reading_of,
+    text_of_input,
+)
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore, StoredObject

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
+from cache_store.cli.views import ObjectAnswer, Unread
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.inventory import Inventory, take_inventory
-from cache_store.objects import Missing, ObjectStore, StoredObject
+from cache_store.objects import ObjectStore
 
 THREADS = 16
 # what one object's content, name or rights can cause; with anything else the store itself is in trouble
@@ -18,17 +18,6 @@ _ABOUT_ONE_OBJECT = frozenset({ErrorKind.TOO_LARGE, ErrorKind.CORRUPT, ErrorKind
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Unread:
-    """One object that could not be read, while others can."""
-
-    kind: ErrorKind
-    detail: str
-
-
-ObjectAnswer = StoredObject | Missing | Unread
 
 
 def read_object(store: ObjectStore, key: str, *, limit_bytes: int) -> ObjectAnswer:

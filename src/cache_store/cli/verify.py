@@ -14,8 +14,8 @@ from cache_store.cli import output
 from cache_store.cli.addressing import choose, parse
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Session, problem_of, store_options
-from cache_store.cli.survey import Unread, in_parallel, list_inventory, read_object
-from cache_store.cli.views import address_view
+from cache_store.cli.survey import in_parallel, list_inventory, read_object
+from cache_store.cli.views import Unread, address_view
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.identity import Address

@@ -16,10 +16,20 @@ from cache_store.claim import (
     judge,
     parse_claim,
 )
-from cache_store.cli.survey import ObjectAnswer, Unread
 from cache_store.errors import ErrorKind
 from cache_store.identity import Address
 from cache_store.objects import Missing, StoredObject
+
+
+@dataclass(frozen=True)
+class Unread:
+    """One object that could not be read, while others can."""
+
+    kind: ErrorKind
+    detail: str
+
+
+ObjectAnswer = StoredObject | Missing | Unread
 
 
 @dataclass(frozen=True)
