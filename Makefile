@@ -17,7 +17,7 @@ help: ## This list
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "python3 must be 3.10 or newer, this is %d.%d" % sys.version_info[:2])'
 	@rm -rf .uv
 	@$(PYTHON) -m venv .uv
-	@.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	@.uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@
 
 .venv/.ready: .uv/.ready-$(UV_VERSION) pyproject.toml uv.lock

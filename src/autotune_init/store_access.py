@@ -67,7 +67,9 @@ class StoreAccess:
     def check(self, store: ObjectStore) -> Fit | Unfit | Unreachable:
         """Probe the very prefix. A store that does not keep conditions can be read, but not tuned for."""
         if store.url.startswith("file:"):
-            return Fit()  # atomic by construction (objects/version_files.py); a probe would only leave its traces
+            return (
+                Fit()
+            )  # atomic by construction (objects/version_files.py); a probe would only leave its traces
         from cache_store.probe import StoreClass, probe_store
 
         try:
