@@ -30,7 +30,7 @@ def explain_key(
     """Exit 0 with an answer, else the code of the refusal (17, 19, 23, 24). A batch always ends with 0."""
     if is_batch:
         for line in answer_lines(stdin, read_model_config):
-            stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+            stdout.write(json.dumps(line) + "\n")
             stdout.flush()
         return OK
     try:
@@ -43,7 +43,7 @@ def explain_key(
         detail = "; ".join((answer.detail, *workload.warnings))
         return _refuse(answer.reason, detail, stdout, stderr, as_json=as_json)
     if as_json:
-        stdout.write(json.dumps(asdict(answer), ensure_ascii=False, indent=2) + "\n")
+        stdout.write(json.dumps(asdict(answer), indent=2) + "\n")
         return OK
     stdout.write(as_text(answer))
     return OK
@@ -67,7 +67,7 @@ def as_text(answer: EngineCache) -> str:
 
 def _refuse(reason: str, detail: str, stdout: TextIO, stderr: TextIO, *, as_json: bool) -> int:
     if as_json:
-        stdout.write(json.dumps({"refused": reason, "detail": detail}, ensure_ascii=False) + "\n")
+        stdout.write(json.dumps({"refused": reason, "detail": detail}) + "\n")
     else:
         stderr.write(f"autotune-init key: {reason}: {detail}\n")
     return strict_exit_code(Outcome.SKIPPED, reason)

@@ -56,7 +56,7 @@ class Report:
         return document
 
     def line(self) -> str:
-        return json.dumps(self.as_dict(), ensure_ascii=False)
+        return json.dumps(self.as_dict())  # ASCII: a path with stray bytes must not end in an encoding error
 
 
 def fit(report: Report, limit_bytes: int = TERMINATION_LOG_BYTES) -> bytes:
@@ -69,7 +69,7 @@ def fit(report: Report, limit_bytes: int = TERMINATION_LOG_BYTES) -> bytes:
             document["detail"] = report.detail[:300]
         elif name:
             document.pop(name)
-        body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        body = json.dumps(document, separators=(",", ":")).encode()
         if len(body) <= limit_bytes:
             return body
     essential = {name: document[name] for name in ("schema", "outcome", "reason", "exit_code")}

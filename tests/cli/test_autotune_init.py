@@ -129,3 +129,31 @@ def test_version_and_help():
     assert call("--version").stdout.startswith("autotune-init 0.")
     assert "run" in call("--help").stdout
     assert call("run", "--help").returncode == 0
+
+
+def test_stray_bytes_in_a_batch_are_one_bad_line_and_no_end():
+    done = subprocess.run(
+        [sys.executable, "-m", "autotune_init", "key", "--batch"],
+        env=clean_environ(LC_ALL="C", PYTHONIOENCODING="ascii"),
+        input=b'\xff\xfe\n{"engine": "\xc3\xa9"}\n',
+        capture_output=True,
+        check=True,
+    )
+
+    assert [json.loads(line)["refused"] for line in done.stdout.splitlines()] == [
+        "bad-line",
+        "unknown-engine",
+    ]
+
+
+def test_a_model_path_with_stray_bytes_ends_in_a_report():
+    done = subprocess.run(
+        [sys.executable.encode(), b"-m", b"autotune_init", b"run", b"--facts", str(FACTS).encode(), b"--",
+         b"--model-path", b"/m\xff", b"--moe-runner-backend", b"auto"],
+        cwd=ROOT,
+        env=clean_environ(),
+        capture_output=True,
+        check=True,
+    )  # fmt: skip
+
+    assert json.loads(done.stdout)["outcome"] == "skipped"

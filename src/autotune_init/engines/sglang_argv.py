@@ -23,9 +23,9 @@ from autotune_init.engines.sglang_flags import (
     DP_ATTENTION,
     DP_RANK_VARIABLE,
     DTYPES,
-    HARMLESS_VARIABLES,
     MISTRAL_FORMAT_NAMES,
     SHAPE_PREFIXES,
+    may_change_the_key,
 )
 from autotune_init.engines.sglang_versions import Release
 from autotune_init.engines.sglang_words import NotUnderstood, Typed, read_argv
@@ -141,7 +141,7 @@ def _outside(question: Question, words: tuple[NotUnderstood, ...], *, is_key_sta
         found += [
             f"{name} may change what argv means"
             for name, value in question.environ.items()
-            if name.startswith("SGLANG_") and value and name not in HARMLESS_VARIABLES | {DP_RANK_VARIABLE}
+            if value and name != DP_RANK_VARIABLE and may_change_the_key(name)
         ]
     return found
 
@@ -195,7 +195,7 @@ def _dtype(typed: Typed, config: Mapping[str, object] | None) -> Found:
 
     SGLang 0.5.12 to 0.5.23 srt/configs/model_config.py `_get_and_verify_dtype`; transformers 5 reads "dtype" first.
     """
-    asked = typed.values.get("dtype", "auto").lower()
+    asked = typed.values.get("dtype", "auto")
     if asked in DTYPES:
         return DTYPES[asked], "argv"
     if asked != "auto":

@@ -59,9 +59,13 @@ FOREIGN_KEYS = frozenset({
     "auto_map", "compression_config", "speculators_config", "speculators_model_type", "text_config", "vision_config",
 })  # fmt: skip
 
-# `quant_method` of a checkpoint whose key was checked, apart from ModelOpt's; the second group on plain arches only
-_METHODS = frozenset({"fp8"})
-_PLAIN_METHODS = frozenset({"awq", "compressed-tensors", "gptq"})
+# `quant_method` of a checkpoint whose key was checked, apart from ModelOpt's -> where
+_METHODS: Mapping[str, frozenset[str]] = {
+    "fp8": KNOWN_ARCHES,
+    "compressed-tensors": HOPPER | {"sm100"},
+    "awq": HOPPER,
+    "gptq": HOPPER,
+}
 _MODELOPT_ALGORITHMS = {"FP8": "modelopt_fp8", "NVFP4": "modelopt_fp4"}
 
 # --quantization -> the checkpoint methods it was checked with
@@ -114,7 +118,7 @@ def checkpoint_method(config: Mapping[str, object]) -> str | None:
     method, algorithm = saved.get("quant_method"), saved.get("quant_algo")
     if method == "modelopt" and isinstance(algorithm, str) and algorithm in _MODELOPT_ALGORITHMS:
         return _MODELOPT_ALGORITHMS[algorithm]
-    if isinstance(method, str) and method in _METHODS | _PLAIN_METHODS and algorithm is None:
+    if isinstance(method, str) and method in _METHODS and algorithm is None:
         return method
     raise NotKnown(
         f"quantization_config of config.json: quant_method {method!r}, quant_algo {algorithm!r}"[:200]
@@ -131,7 +135,7 @@ def quantization_on(model_type: str, arch: str, typed: str | None, saved: str | 
                 f"--quantization {typed[:40]} with a checkpoint that says {saved!r} was not checked"
             )
         return typed
-    if arch in FAMILIES[model_type].plain_on:
+    if arch in FAMILIES[model_type].plain_on and arch in _METHODS.get(saved or "", KNOWN_ARCHES):
         return None
     if model_type in WRITTEN_BACK_ON_BLACKWELL and arch in BLACKWELL and saved in BLACKWELL_AUTO_BACKEND:
         return saved

@@ -8,6 +8,7 @@ Sources: SGLang 0.5.12 srt/server_args.py `add_cli_args`; 0.5.23 srt/arg_groups/
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 # flag -> field of the key or of the replica's shape; aliases as argparse knows them, unambiguous prefixes included
@@ -35,19 +36,23 @@ SKIP_OPS = "--flashinfer-autotune-skip-ops"  # since 0.5.17, where it came into 
 DISABLE_AUTOTUNE = "--disable-flashinfer-autotune"
 DP_ATTENTION = "--enable-dp-attention"
 
-# prefixes of several flags, so that argparse ends the start: in every release, and from 0.5.20 on
+# a prefix of several flags, so that argparse ends the start, in every release
 AMBIGUOUS: Mapping[str, str] = {"--pp": "--pp-size"}
-GRAPH_BATCH = "--cuda-graph-max-bs"
-GRAPH_BATCH_AMBIGUOUS_FROM = "0.5.20"
+
+# harmless, but not in every release: flag -> the first release that takes it, the first that does not any more
+HARMLESS_FROM_TO: Mapping[str, tuple[str, str | None]] = {
+    "--cuda-graph-max-bs": ("0.5.12", "0.5.20"),  # from then on a prefix of -decode and -prefill
+    "--cuda-graph-max-bs-decode": ("0.5.14", None),
+}
 
 HARMLESS_SWITCHES = frozenset({
     "--allow-auto-truncate", "--disable-cuda-graph", "--disable-cuda-graph-padding", "--disable-custom-all-reduce",
-    "--disable-outlines-disk-cache", "--disable-overlap-schedule", "--disable-radix-cache",
-    "--disable-shared-experts-fusion", "--disable-tokenizer-batch-decode", "--enable-cache-report",
+    "--disable-chunked-prefix-cache", "--disable-outlines-disk-cache", "--disable-overlap-schedule", "--disable-radix-cache",
+    "--disable-shared-experts-fusion", "--disable-tokenizer-batch-decode", "--enable-cache-report", "--enable-dp-lm-head",
     "--enable-flashinfer-allreduce-fusion", "--enable-memory-saver", "--enable-metrics",
     "--enable-metrics-for-all-schedulers", "--enable-mixed-chunk", "--enable-nccl-nvls", "--enable-p2p-check",
     "--enable-priority-scheduling", "--enable-request-time-stats-logging", "--enable-symm-mem",
-    "--enable-torch-compile", "--incremental-streaming-output", "--log-requests", "--show-time-cost",
+    "--enable-tokenizer-batch-encode", "--enable-torch-compile", "--incremental-streaming-output", "--log-requests", "--show-time-cost",
     "--skip-server-warmup", "--skip-tokenizer-init", "--sleep-on-idle",
     "--trust-remote-code",  # matters only with auto_map in config.json, which is refused by itself
     "--weight-loader-disable-mmap",
@@ -60,7 +65,7 @@ HARMLESS_VALUES = frozenset({
     "--fastapi-root-path", "--file-storage-path", "--fp4-gemm-backend", "--fp8-gemm-backend", "--gpu-id-step",
     "--grammar-backend", "--hf-chat-template-name", "--host", "--kv-cache-dtype", "--load-balance-method", "--log-level",
     "--log-level-http", "--log-requests-level", "--max-prefill-tokens", "--max-queued-requests",
-    "--max-running-requests", "--max-total-tokens", "--mem-fraction-static", "--nccl-port",
+    "--max-running-requests", "--max-total-tokens", "--mem-fraction-static", "--moe-dense-tp-size", "--nccl-port",
     "--num-continuous-decode-steps", "--page-size", "--port", "--prefill-attention-backend", "--prefill-max-requests",
     "--preferred-sampling-params", "--radix-eviction-policy", "--random-seed", "--reasoning-parser", "--revision",
     "--sampling-backend", "--sampling-defaults", "--schedule-conservativeness", "--schedule-policy",
@@ -97,13 +102,32 @@ DTYPES: Mapping[str, str] = {
 # SGLANG_* variables that no argument rule reads, or whose effect is handled where they are read here. Any other one
 # that is set is refused: there are hundreds, and some replace the MoE backend (SGLANG_CUTLASS_MOE), the a2a backend
 # (SGLANG_OPT_USE_DEEPGEMM_MEGA_MOE) or the model path (SGLANG_USE_MODELSCOPE).
-HARMLESS_VARIABLES = frozenset({
+_HARMLESS_VARIABLES = frozenset({
     "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN", "SGLANG_BLOCK_NONZERO_RANK_CHILDREN", "SGLANG_CACHE_DIR",
-    "SGLANG_DISABLE_CUDNN_CHECK", "SGLANG_ENABLE_JIT_DEEPGEMM", "SGLANG_FLASHINFER_AUTOTUNE_CACHE",
-    "SGLANG_FLASHINFER_AUTOTUNE_EXTEND", "SGLANG_FLASHINFER_WORKSPACE_SIZE", "SGLANG_HEALTH_CHECK_TIMEOUT",
-    "SGLANG_HOST_IP", "SGLANG_JIT_DEEPGEMM_COMPILE_WORKERS", "SGLANG_JIT_DEEPGEMM_FAST_WARMUP",
-    "SGLANG_JIT_DEEPGEMM_PRECOMPILE", "SGLANG_LOGGING_CONFIG_PATH", "SGLANG_LOG_MS", "SGLANG_LOG_REQUEST_EXCEEDED_MS",
-    "SGLANG_PORT", "SGLANG_PROFILE_WITH_STACK", "SGLANG_RECORD_STEP_TIME", "SGLANG_SET_CPU_AFFINITY",
-    "SGLANG_TORCH_PROFILER_DIR",
+    "SGLANG_CLIP_MAX_NEW_TOKENS_ESTIMATION", "SGLANG_DISABLE_CUDNN_CHECK", "SGLANG_ENABLE_JIT_DEEPGEMM",
+    "SGLANG_FLASHINFER_AUTOTUNE_CACHE", "SGLANG_FLASHINFER_AUTOTUNE_EXTEND", "SGLANG_FLASHINFER_WORKSPACE_SIZE",
+    "SGLANG_GRPC_PORT", "SGLANG_HEALTH_CHECK_TIMEOUT", "SGLANG_HOST_IP", "SGLANG_RECORD_STEP_TIME",
+    "SGLANG_SET_CPU_AFFINITY", "SGLANG_VLM_CACHE_SIZE_MB", "SGLANG_WARMUP_TIMEOUT",
 })  # fmt: skip
+_HARMLESS_BEGINNINGS = (
+    "SGLANG_JIT_DEEPGEMM_",
+    "SGLANG_LOG",
+    "SGLANG_PROFILE_",
+    "SGLANG_REQ_",
+    "SGLANG_TORCH_PROFILER",
+)
+# what Kubernetes puts into every pod of a namespace that has a Service named sglang or sglang-...
+_SERVICE_LINK = re.compile(
+    r"SGLANG_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)\Z"
+)
 DP_RANK_VARIABLE = "SGLANG_DP_RANK"  # sets the dp rank in the file name: srt/managers/scheduler.py
+
+
+def may_change_the_key(variable: str) -> bool:
+    """Whether an environment variable may change what a command line resolves to."""
+    return (
+        variable.startswith("SGLANG_")
+        and variable not in _HARMLESS_VARIABLES
+        and not variable.startswith(_HARMLESS_BEGINNINGS)
+        and not _SERVICE_LINK.match(variable)
+    )

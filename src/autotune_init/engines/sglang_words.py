@@ -9,8 +9,7 @@ from autotune_init.engines.sglang_flags import (
     AMBIGUOUS,
     DISABLE_AUTOTUNE,
     DP_ATTENTION,
-    GRAPH_BATCH,
-    GRAPH_BATCH_AMBIGUOUS_FROM,
+    HARMLESS_FROM_TO,
     HARMLESS_SWITCHES,
     HARMLESS_VALUES,
     HARMLESS_WITH,
@@ -100,13 +99,18 @@ def _cannot_follow(name: str, release: Release) -> str | None:
     """Why a flag that takes one value is not understood; None where it is."""
     if name in AMBIGUOUS:
         return f"is ambiguous to the engine itself (write {AMBIGUOUS[name]})"
-    if name == GRAPH_BATCH:
-        since = RELEASES.index(BY_VERSION[GRAPH_BATCH_AMBIGUOUS_FROM])
-        if RELEASES.index(release) >= since:
-            return f"is ambiguous to the engine itself (write {GRAPH_BATCH}-decode)"
+    if name in HARMLESS_FROM_TO:
+        since, until = HARMLESS_FROM_TO[name]
+        at = RELEASES.index(release)
+        if at < _position(since) or (until is not None and at >= _position(until)):
+            return f"is no flag of {release.version}, or ambiguous in it"
         return None
     known = name in KEY_FLAGS or name in HARMLESS_VALUES or name in HARMLESS_WITH
     return None if known else "may touch the key"
+
+
+def _position(version: str) -> int:
+    return RELEASES.index(BY_VERSION[version])
 
 
 def _values_after(words: tuple[str, ...], at: int) -> Iterator[str]:

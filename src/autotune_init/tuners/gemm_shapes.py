@@ -12,7 +12,7 @@ What is not understood is refused by name: a wrong shape is an entry that nobody
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 SM90 = (9, 0)
 BMM_FP8 = "fp8_gemm"  # FlashInfer's name of the op behind `bmm_fp8`, as in the cache file's keys
@@ -70,14 +70,20 @@ class GemmPlan:
     layers: Mapping[Gemm, tuple[str, ...]] = field(default_factory=dict)
     out_dtype: str = "bfloat16"
     excluded: Mapping[str, str] = field(default_factory=dict)
+    op: str = "bmm_fp8"
 
 
 def plan_gemms(
     model_config: Mapping[str, object] | None,
     resolved: Mapping[str, str | int | bool | None],
     capability: tuple[int, int] | None,
+    *,
+    wants_bf16: bool = False,
 ) -> GemmPlan:
-    """Raises `NotUnderstood`. `resolved` are the engine's fields, `capability` the GPU's (major, minor)."""
+    """Raises `NotUnderstood`. `resolved` are the engine's fields, `capability` the GPU's (major, minor).
+
+    `wants_bf16`: an unquantized model's linears are planned as `mm_bf16`, which SGLang itself does not autotune.
+    """
     if capability != SM90:
         raise NotUnderstood("capability", f"{capability}: which GEMMs are tuned is known for (9, 0) only")
     if model_config is None:
@@ -90,6 +96,8 @@ def plan_gemms(
     if quantization not in _MODELOPT_FP8:
         if has_tuned_experts:
             raise NotUnderstood("moe_runner_backend", f"{experts_backend}: {_MOE}, and nothing else is here")
+        if wants_bf16 and quantization is None:
+            return replace(_dense_plan(model_config, resolved, {}), op="mm_bf16")
         return GemmPlan(excluded={BMM_FP8: _why_nothing(quantization), "bf16_gemm": _RETUNES})
     excluded = {"bf16_gemm": _RETUNES}
     if has_tuned_experts:
