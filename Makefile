@@ -5,7 +5,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 BIN := .venv/bin
-WORKERS ?= 2
+# more than cores: half of the suite waits for deadlines, servers and child processes
+WORKERS ?= 4
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE ?= hardlink
 

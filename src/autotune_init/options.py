@@ -72,8 +72,6 @@ OPTIONS: tuple[Option, ...] = (
            "model, or run a command", choices=("none", "flashinfer-ops", "command", "engine"), group="tuning"),
     Option("tuner-command", "text", None, "the command of --tuner command; it gets AUTOTUNE_RANK_FILES, AUTOTUNE_FACTS "
            "and AUTOTUNE_DEADLINE_S", "CMD", group="tuning"),
-    Option("bf16", "flag", None, "with flashinfer-ops, tune mm_bf16 for an unquantized model too, where a runner of it "
-           "finds its entries again (cuDNN's does, cuBLASLt's does not)", group="tuning"),
     Option("max-tokens", "count", "8192", "tune buckets up to this many tokens", "N", group="tuning"),
     Option("cooldown", "seconds", "600", "after a failed tune nobody tries again for this long", "S", group="tuning"),
     Option("holder", "text", None, "this pod's name in the lease, for people; default: the host name", "NAME",

@@ -155,9 +155,7 @@ class _Run:
         if settings.tuner == "flashinfer-ops":
             from autotune_init.tuners.flashinfer_ops import FlashinferOpsTuner
 
-            return FlashinferOpsTuner(
-                engine=settings.engine, clock=self.clock, wants_bf16=settings.bf16, progress=self.story.tell
-            )
+            return FlashinferOpsTuner(engine=settings.engine, clock=self.clock, progress=self.story.tell)
         return None
 
     def _request(self, cache: EngineCache, workload: Workload, facts: Facts) -> TuneRequest:

@@ -39,7 +39,6 @@ class Settings:
     python: str | None = None
     tuner: str = "none"
     tuner_command: str | None = None
-    bf16: bool = False
     max_tokens: int = 8192
     cooldown_s: float = 600.0
     holder: str | None = None

@@ -95,33 +95,3 @@ def test_a_pod_tunes_another_hits_and_flashinfer_loads_what_was_placed(tmp_path,
     foreign = tmp_path / "foreign.json"
     foreign.write_text(placed[0].read_text().replace("H100", "H200"))
     assert load(engine_python, foreign)[0] is False
-
-
-def test_bf16_that_was_asked_for_and_cannot_be_found_again_is_excluded_and_said(
-    tmp_path, release, engine_python
-):
-    """given an unquantized model and no cudnn-frontend, when --bf16 is asked, then the result is empty and says why"""
-    (tmp_path / "store").mkdir()
-    (tmp_path / "model").mkdir()
-    bare = {name: value for name, value in LLAMA.items() if name != "quantization_config"}
-    (tmp_path / "model" / "config.json").write_text(
-        json.dumps({"architectures": ["LlamaForCausalLM"], **bare})
-    )
-    facts = {
-        "gpu": {"name": METADATA[release]["gpu"], "capability": [9, 0]},
-        "packages": {"sglang": ENGINES[release]},
-        "metadata": METADATA[release],
-    }
-    (tmp_path / "facts.json").write_text(json.dumps(facts))
-    pod = Pod(
-        tmp_path / "a",
-        (tmp_path / "store").as_uri(),
-        facts=tmp_path / "facts.json",
-        flags=("--tuner", "flashinfer-ops", "--bf16", "--python", str(engine_python), "--max-tokens", "64"),
-        engine=("--model-path", str(tmp_path / "model")),
-    )
-
-    done = pod.run(timeout=180)
-
-    assert done.ending == ("tuned", "empty"), done.stderr
-    assert "cudnn" in done.report["coverage"]["excluded"]["mm_bf16"]

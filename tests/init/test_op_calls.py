@@ -1,8 +1,7 @@
-"""The job's vocabulary, without torch: what is asked for, what is left out and why."""
+"""The job's vocabulary, without torch."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from pathlib import Path
 
@@ -11,20 +10,6 @@ import pytest
 from autotune_init.inside import op_calls
 
 JOB = {"calls": [], "cache": "/c/tuned.json", "work": "/c", "max_tokens": 512, "capability": [9, 0]}
-
-
-def test_mm_bf16_with_cublaslt_is_left_out_with_the_reason():
-    make, why = op_calls._OPS["mm_bf16"]({"op": "mm_bf16", "n": 64, "k": 64})
-    assert make is None
-    assert "3868" in why
-
-
-@pytest.mark.parametrize("is_installed", [True, False])
-def test_mm_bf16_with_cudnn_needs_its_frontend(monkeypatch, is_installed):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object() if is_installed else None)
-    make, why = op_calls._OPS["mm_bf16"]({"op": "mm_bf16", "backend": "cudnn", "n": 64, "k": 64})
-    assert (make is not None) is is_installed
-    assert ("cudnn-frontend" in why) is not is_installed
 
 
 def test_a_job_is_read_as_it_was_written():

@@ -6,7 +6,6 @@ Both must make the very same calls in the very same context, or the check proves
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import sys
@@ -16,11 +15,6 @@ from pathlib import Path
 from typing import IO, Any
 
 ANSWER_MARK = "AUTOTUNE-ANSWER "  # builds and imports print on stdout too
-
-RETUNES = (
-    "keys its entries on the caller's exact token count, so it profiles again on every start however good the file is "
-    "(FlashInfer pull request 3868)"
-)
 
 
 class Unavailable(Exception):  # noqa: N818 -- reads as what it is
@@ -48,7 +42,6 @@ class Counts:
 
     profiled: dict[str, int] = field(default_factory=dict)
     wanted: dict[str, int] = field(default_factory=dict)
-    excluded: dict[str, str] = field(default_factory=dict)
 
 
 def read_job(document: dict[str, Any]) -> Job:
@@ -165,7 +158,7 @@ def watch_autotuner(counts: Counts) -> None:
     AutoTuner._profile_single_kernel = counting_profile
 
 
-def make_calls(job: Job, counts: Counts, *, only_first: bool = False) -> None:
+def make_calls(job: Job, *, only_first: bool = False) -> None:
     """Make every call of the job once, at the top bucket. `only_first`: one of each op, to build its modules."""
     import torch
 
@@ -173,23 +166,19 @@ def make_calls(job: Job, counts: Counts, *, only_first: bool = False) -> None:
     seen: set[str] = set()
     for number, call in enumerate(job.calls, 1):
         name = str(call["op"])
-        make, why_not = _OPS[name](call)
-        if make is None:
-            counts.excluded[name] = why_not
-            continue
         if only_first and name in seen:
             continue
         seen.add(name)
         shape = f"n={call['n']} k={call['k']}, up to {tokens} tokens"
         tell(f"{'building' if only_first else 'calling'} {name} {number}/{len(job.calls)}: {shape}")
-        make(tokens)
+        _OPS[name](call)(tokens)
         torch.cuda.synchronize()
 
 
 _Maker = Callable[[int], None]
 
 
-def _bmm_fp8(call: dict[str, Any]) -> tuple[_Maker | None, str]:
+def _bmm_fp8(call: dict[str, Any]) -> _Maker:
     def make(tokens: int) -> None:
         import flashinfer
         import torch
@@ -202,28 +191,7 @@ def _bmm_fp8(call: dict[str, Any]) -> tuple[_Maker | None, str]:
         out_dtype = getattr(torch, call["out_dtype"])
         flashinfer.bmm_fp8(a, b.transpose(-2, -1), scale, scale, out_dtype, backend="cublas")
 
-    return make, ""
+    return make
 
 
-def _mm_bf16(call: dict[str, Any]) -> tuple[_Maker | None, str]:
-    backend = call.get("backend", "cublaslt")
-    if backend != "cudnn":
-        return None, f"the {backend} runner {RETUNES}"
-    if importlib.util.find_spec("cudnn") is None:
-        return None, "the cudnn runner needs cudnn-frontend, which is not installed"
-
-    def make(tokens: int) -> None:
-        import flashinfer
-        import torch
-
-        a = torch.randn(tokens, call["k"], device="cuda", dtype=torch.bfloat16)
-        b = torch.randn(call["n"], call["k"], device="cuda", dtype=torch.bfloat16)
-        flashinfer.mm_bf16(a, b.transpose(-2, -1), backend="cudnn")
-
-    return make, ""
-
-
-_OPS: dict[str, Callable[[dict[str, Any]], tuple[_Maker | None, str]]] = {
-    "bmm_fp8": _bmm_fp8,
-    "mm_bf16": _mm_bf16,
-}
+_OPS: dict[str, Callable[[dict[str, Any]], _Maker]] = {"bmm_fp8": _bmm_fp8}

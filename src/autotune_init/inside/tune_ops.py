@@ -36,7 +36,7 @@ def _build_modules(job: op_calls.Job) -> None:
     from flashinfer.tllm_utils import delay_kernel
 
     try:
-        op_calls.make_calls(job, op_calls.Counts(), only_first=True)
+        op_calls.make_calls(job, only_first=True)
         delay_kernel(10)  # every measurement waits behind it, and it is compiled at its first use
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -52,7 +52,7 @@ def _tune(job: op_calls.Job) -> dict[str, Any]:
     counts = op_calls.Counts()
     op_calls.watch_autotuner(counts)
     with op_calls.tuning_context(job.cache):
-        op_calls.make_calls(job, counts)
+        op_calls.make_calls(job)
     # an out-of-memory while preparing a bucket makes FlashInfer return early and say nothing
     made = dict(AutoTuner.get().stats.tuned_op_successful_configs)
     missing = {
@@ -63,7 +63,6 @@ def _tune(job: op_calls.Job) -> dict[str, Any]:
         "profiled": counts.profiled,
         "made": made,
         "missing": missing,
-        "excluded": counts.excluded,
     }
 
 

@@ -70,7 +70,7 @@ def _replay(job: op_calls.Job) -> dict[str, Any]:
     op_calls.watch_autotuner(counts)
     is_loaded = AutoTuner.get().load_configs(str(copy)) is True
     with op_calls.tuning_context(copy):
-        op_calls.make_calls(job, counts)
+        op_calls.make_calls(job)
     return {
         "flashinfer": flashinfer.__version__,
         "loaded": is_loaded,

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autotune_init.rank_file import RankFile
 from autotune_init.tuners import Coverage, TuneRequest, TuneResult, TunerFailed
 from autotune_init.tuners.command import check_files, collect_files
 from autotune_init.tuners.gemm_shapes import GemmPlan, NotUnderstood, plan_gemms
@@ -25,16 +24,8 @@ _TUNED = "tuned.json"
 class FlashinferOpsTuner:
     """Implements `Tuner` for `engine` "sglang"; no other engine's calls are known."""
 
-    def __init__(
-        self,
-        *,
-        engine: str,
-        clock: Clock,
-        wants_bf16: bool = False,
-        progress: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, *, engine: str, clock: Clock, progress: Callable[[str], None] | None = None) -> None:
         self._engine = engine
-        self._wants_bf16 = wants_bf16
         self._clock = clock
         self._progress = progress
 
@@ -53,15 +44,15 @@ class FlashinferOpsTuner:
         job = job_of(plan, request)
         made = ask_inside("tune_ops.py", job, interpreter, until - self._clock.monotonic())
         raise_if_incomplete(made)
-        if not made.get("made") and made.get("excluded"):
-            return TuneResult({}, Coverage(excluded=excluded_with(plan, made)), "metadata")
         files = collect_files(request.scratch, (_TUNED,))
         rank_file = check_files(files, request.metadata)[_TUNED]
         checked = ask_inside(
             "verify.py", {**job, "mode": "replay"}, interpreter, until - self._clock.monotonic()
         )
         raise_unless_replayed(checked)
-        coverage = coverage_with(plan, rank_file, made)
+        coverage = Coverage(
+            rank_file.ops(), len(rank_file.entries), rank_file.max_bucket(), dict(plan.excluded)
+        )
         return TuneResult(dict.fromkeys(request.rank_files, files[_TUNED]), coverage, "profiles-zero")
 
     def _plan(self, request: TuneRequest) -> GemmPlan:
@@ -74,7 +65,6 @@ class FlashinferOpsTuner:
                 request.model_config,
                 request.resolved,
                 capability_in(request.facts_path),
-                wants_bf16=self._wants_bf16,
             )
         except NotUnderstood as problem:
             raise TunerFailed("tuner-unavailable", f"this model is not understood: {problem}") from None
@@ -82,13 +72,7 @@ class FlashinferOpsTuner:
 
 def job_of(plan: GemmPlan, request: TuneRequest) -> dict[str, object]:
     """The job of inside/op_calls.py."""
-    # of mm_bf16's runners only cuDNN's finds its entries again (inside/op_calls.py)
-    fixed = {
-        "op": plan.op,
-        "out_dtype": plan.out_dtype,
-        **({"backend": "cudnn"} if plan.op == "mm_bf16" else {}),
-    }
-    calls = [{**fixed, "n": gemm.n, "k": gemm.k} for gemm in plan.gemms]
+    calls = [{"op": "bmm_fp8", "n": gemm.n, "k": gemm.k, "out_dtype": plan.out_dtype} for gemm in plan.gemms]
     return {
         "calls": calls,
         "cache": str(request.scratch / _TUNED),
@@ -133,15 +117,3 @@ def raise_unless_replayed(checked: Mapping[str, object]) -> None:
         raise TunerFailed("tuner-retunes", f"a fresh process profiled again: {text}")
     if checked.get("unchanged") is not True:
         raise TunerFailed("tuner-retunes", "a fresh process rewrote the file")
-
-
-def coverage_with(plan: GemmPlan, rank_file: RankFile, made: Mapping[str, object]) -> Coverage:
-    entries = len(rank_file.entries)
-    return Coverage(rank_file.ops(), entries, rank_file.max_bucket(), excluded_with(plan, made))
-
-
-def excluded_with(plan: GemmPlan, made: Mapping[str, object]) -> dict[str, str]:
-    """What the plan and the children left out, and why."""
-    told = made.get("excluded")
-    more = {str(op): str(why) for op, why in told.items()} if isinstance(told, dict) else {}
-    return {**plan.excluded, **more}

@@ -12,7 +12,7 @@ What is not understood is refused by name: a wrong shape is an entry that nobody
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 SM90 = (9, 0)
 BMM_FP8 = "fp8_gemm"  # FlashInfer's name of the op behind `bmm_fp8`, as in the cache file's keys
@@ -35,8 +35,9 @@ _TUNED_MOE_BACKENDS = frozenset(
     }
 )
 _RETUNES = (
-    "mm_bf16 with the cuBLASLt runner keys its entries on the caller's exact token count, so it profiles again on "
-    "every start however good the file is (FlashInfer pull request 3868)"
+    "mm_bf16 profiles again however good the file is: the cuBLASLt runner keys its entries on the caller's exact token "
+    "count, and every runner on the size of a workspace that depends on what the process ran before (FlashInfer pull "
+    "request 3868; seen with cuDNN on an H100)"
 )
 _MOE = "expert layers are tuned by the engine's own warm-up only"
 
@@ -70,20 +71,14 @@ class GemmPlan:
     layers: Mapping[Gemm, tuple[str, ...]] = field(default_factory=dict)
     out_dtype: str = "bfloat16"
     excluded: Mapping[str, str] = field(default_factory=dict)
-    op: str = "bmm_fp8"
 
 
 def plan_gemms(
     model_config: Mapping[str, object] | None,
     resolved: Mapping[str, str | int | bool | None],
     capability: tuple[int, int] | None,
-    *,
-    wants_bf16: bool = False,
 ) -> GemmPlan:
-    """Raises `NotUnderstood`. `resolved` are the engine's fields, `capability` the GPU's (major, minor).
-
-    `wants_bf16`: an unquantized model's linears are planned as `mm_bf16`, which SGLang itself does not autotune.
-    """
+    """Raises `NotUnderstood`. `resolved` are the engine's fields, `capability` the GPU's (major, minor)."""
     if capability != SM90:
         raise NotUnderstood("capability", f"{capability}: which GEMMs are tuned is known for (9, 0) only")
     if model_config is None:
@@ -96,8 +91,6 @@ def plan_gemms(
     if quantization not in _MODELOPT_FP8:
         if has_tuned_experts:
             raise NotUnderstood("moe_runner_backend", f"{experts_backend}: {_MOE}, and nothing else is here")
-        if wants_bf16 and quantization is None:
-            return replace(_dense_plan(model_config, resolved, {}), op="mm_bf16")
         return GemmPlan(excluded={BMM_FP8: _why_nothing(quantization), "bf16_gemm": _RETUNES})
     excluded = {"bf16_gemm": _RETUNES}
     if has_tuned_experts:
