@@ -12,11 +12,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cache_store.json_depth import depth_of
+
 MAX_RANK_FILE_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_ENTRIES = 200_000
 
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 # the op is the first element of the tuple's repr; a bucket is the first number of a shape that is no constant 1 or -1
 _OP = re.compile(r"\('([^']{1,200})'")
 _PROFILE = re.compile(r"\((\((?:-?\d+(?:, ?|,?(?=\))))+\))")
@@ -71,7 +72,7 @@ def parse_rank_file(body: bytes) -> RankFile:
     """Raises `BadRankFile`. Size and nesting are checked before anything is parsed."""
     if len(body) > MAX_RANK_FILE_BYTES:
         raise BadRankFile("too-large", f"more than {MAX_RANK_FILE_BYTES} bytes")
-    if _is_too_deep(body):
+    if depth_of(body, MAX_DEPTH) > MAX_DEPTH:
         raise BadRankFile("too-deep", f"nested deeper than {MAX_DEPTH}")
     try:
         document = json.loads(body)
@@ -91,16 +92,3 @@ def parse_rank_file(body: bytes) -> RankFile:
         if not key.startswith("(") or not isinstance(value, list) or len(value) < 2:
             raise BadRankFile("not-a-cache-file", f"not an entry: {key[:80]!r}")
     return RankFile(metadata, entries, bool(document.get("_records")))
-
-
-def _is_too_deep(body: bytes) -> bool:
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(body):
-        token = match.group()
-        if token in (b"[", b"{"):
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif token in (b"]", b"}"):
-            depth -= 1
-    return False

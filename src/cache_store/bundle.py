@@ -8,13 +8,13 @@ checked before anybody builds a path, and digests before anybody uses a byte.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from cache_store.identity import Address, Environment, Identity
+from cache_store.json_depth import depth_of
 from cache_store.objects import MIB
 
 BUNDLE_SCHEMA: Final = "autotune-cache/bundle/v1"
@@ -30,8 +30,6 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 RankName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,240}\.json$")]
 Count = Annotated[int, Field(ge=0)]
 Text = Annotated[str, StringConstraints(max_length=65536)]
-
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 class BadBundle(ValueError):  # noqa: N818 -- reads as what it is
@@ -153,21 +151,6 @@ class Tombstone(_Record):
 
 def digest_of(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
-
-
-def depth_of(body: bytes, limit: int) -> int:
-    """Deepest nesting of a JSON text, counted without parsing it; stops counting past `limit`."""
-    depth = deepest = 0
-    for match in _STRING_OR_BRACKET.finditer(body):
-        token = match.group()
-        if token in (b"[", b"{"):
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > limit:
-                break
-        elif token in (b"]", b"}"):
-            depth -= 1
-    return deepest
 
 
 def parse_register(body: bytes) -> Bundle | Tombstone:

@@ -10,7 +10,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from cache_store.bundle import MAX_DEPTH, depth_of
+from cache_store.bundle import MAX_DEPTH
+from cache_store.json_depth import depth_of
 from cache_store.objects import KIB
 
 CLAIM_SCHEMA: Final = "autotune-cache/claim/v1"

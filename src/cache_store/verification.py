@@ -17,10 +17,10 @@ from cache_store.bundle import (
     Bundle,
     Tombstone,
     check_content,
-    depth_of,
     parse_register,
 )
 from cache_store.identity import Address
+from cache_store.json_depth import depth_of
 
 MAX_RANK_FILE_DEPTH = 2 * MAX_DEPTH
 # problems of a document that nevertheless fits the schema: there is more to look at

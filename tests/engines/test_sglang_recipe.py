@@ -156,7 +156,7 @@ def test_what_the_engine_does_not_read_as_false_is_on(value):
 
 
 def test_the_cache_root_is_the_engines():
-    assert cache_root(None, {"HOME": "/root"}) == "/root/.cache/sglang"
+    assert cache_root(None, {"HOME": "/home/user"}) == "/home/user/.cache/sglang"
     assert cache_root(None, {"HOME": "/root", "SGLANG_CACHE_DIR": "/x"}) == "/x"
     assert cache_root("/stated", {"SGLANG_CACHE_DIR": "/x"}) == "/stated"
     for environ in (
