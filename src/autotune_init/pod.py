@@ -94,6 +94,9 @@ class _Run:
             seen.facts = facts = learn_facts(settings, self.environ, self._left_s(), self.clock)
             workload = learn_workload(settings, self.environ, facts, group)
         except NodeUnknown as unknown:
+            self.clock.sleep(
+                0
+            )  # told to stop while a child was asked: that is the reason, not the child's end
             return Ending(Outcome.SKIPPED, unknown.reason, unknown.detail)
         seen.warnings = workload.warnings
         answer = judge_key(ask(workload.question), group_size=group.size)

@@ -48,4 +48,6 @@ class SystemClock:
 
 def fresh_nonce() -> str:
     """32 hex characters that no other write anywhere carries."""
-    return os.urandom(16).hex()  # uuid would import platform and subprocess (6 ms, Python 3.10) for the same bits
+    return os.urandom(
+        16
+    ).hex()  # uuid would import platform and subprocess (6 ms, Python 3.10) for the same bits

@@ -372,6 +372,23 @@ def test_given_sigterm_while_tuning_then_the_claim_is_released_and_the_next_pod_
     assert time.monotonic() - began < 15
 
 
+def test_given_sigterm_while_the_engines_python_is_asked_then_terminated(tmp_path, store):
+    facts = json.loads(FACTS.read_text())
+    del facts["metadata"]
+    (tmp_path / "facts.json").write_text(json.dumps(facts))
+    python, marker = tmp_path / "python", tmp_path / "asked"
+    python.write_text(f"#!/bin/sh\ntouch {marker}\nsleep 60\n")
+    python.chmod(0o755)
+    pod = Pod(tmp_path / "a", store, facts=tmp_path / "facts.json", flags=("--python", str(python)))
+    process = pod.start(*TUNE)
+    wait_for(marker.exists)
+
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=20)
+
+    assert (json.loads(stdout)["outcome"], json.loads(stdout)["reason"]) == ("cold", "terminated"), stderr
+
+
 @pytest.mark.parametrize("delay_s", [0.05, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0])
 def test_given_sigterm_at_any_moment_then_a_named_ending_and_no_torn_directory(tmp_path, store, delay_s):
     pod = Pod(tmp_path / "a", store, tp=2)
