@@ -2,7 +2,10 @@
 
 import errno
 import os
+import shlex
 import stat
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -132,27 +135,37 @@ def test_given_an_io_error_when_placing_then_the_directory_is_as_it_was(
     assert tree(directory) == before
 
 
+PLACE = (
+    "import sys; from pathlib import Path; from tests.unit.test_place import put, PlaceFailed\n"
+    "try:\n put(Path(sys.argv[1]) / 'cache')\n"
+    "except PlaceFailed as failure: print(failure.reason, sorted(str(p) for p in Path(sys.argv[1]).rglob('*.json*')))"
+)
+
+
 def test_given_a_full_disk_when_placing_then_nothing_stays(tmp_path):
-    """A real full disk: /dev/full cannot be a directory, so a tiny quota stands in through RLIMIT_FSIZE in a child."""
-    import subprocess
-    import sys
-
-    program = (
-        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200));"
-        "from tests.unit.test_place import put, PlaceFailed; from pathlib import Path\n"
-        "try:\n put(Path(sys.argv[1]) / 'cache')\n"
-        "except PlaceFailed as failure: print(failure.reason)"
+    """given a file system (its own, in a namespace) with room for one of two files, when both are placed, then none is"""
+    room = 12 + len(NEW[NAMES[0]]) // 1024
+    script = (
+        f"mount -t tmpfs -o size={room}k tmpfs {tmp_path} && head -c 8192 /dev/zero > {tmp_path}/taken && "
+        f"exec {sys.executable} -c {shlex.quote(PLACE)} {tmp_path}"
     )
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
+    if subprocess.run([*command[:-2], "-c", "true"], capture_output=True, check=False).returncode:
+        message = "this machine gives no user namespaces, so no file system can be filled"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.stdout.strip() == "place-disk-full []", done.stderr
+
+
+def test_given_a_file_size_limit_when_placing_then_nothing_stays(tmp_path):
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200));"
     done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=os.getcwd(),
+        [sys.executable, "-c", limit + PLACE, str(tmp_path)], capture_output=True, text=True, check=True
     )
 
-    assert done.stdout.strip() == "place-failed"
+    assert done.stdout.strip() == "place-failed []"
     assert tree(tmp_path) == {}
 
 
