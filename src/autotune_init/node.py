@@ -88,7 +88,6 @@ def learn_workload(
         cache_dir=str(Path(settings.cache_dir).absolute()) if settings.cache_dir else None,
         gpu_uuids=facts.gpu.uuids,
         node_rank=group.node_rank,
-        nnodes=group.size,
     )
     tuned = with_side_file(config, directory) if config is not None and directory else config
     return Workload(question, tuned, (warning,) if warning else ())

@@ -14,7 +14,7 @@ class Question:
 
     `capability` is (major, minor), e.g. (9, 0). `model_config` is the parsed config.json of the model, or None where
     it could not be had. `fields` are the operator's `--field name=value` statements; they win over everything.
-    `environ` is the engine container's environment. `node_rank` and `nnodes` are None where argv decides them.
+    `environ` is the engine container's environment. `node_rank` is what the controller says; argv's wins.
     """
 
     engine: str
@@ -28,7 +28,6 @@ class Question:
     cache_dir: str | None = None
     gpu_uuids: tuple[str, ...] = ()
     node_rank: int | None = None
-    nnodes: int | None = None
 
 
 @dataclass(frozen=True)

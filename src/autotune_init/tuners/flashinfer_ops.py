@@ -14,7 +14,7 @@ from pathlib import Path
 
 from autotune_init.tuners import Coverage, TuneRequest, TuneResult, TunerFailed
 from autotune_init.tuners.command import check_files, collect_files
-from autotune_init.tuners.gemm_shapes import GemmPlan, NotUnderstood, plan_gemms
+from autotune_init.tuners.gemm_shapes import SM90, GemmPlan, NotUnderstood, plan_gemms
 from autotune_init.tuners.inside_call import Interpreter, ask_inside
 from cache_store.clock import Clock
 
@@ -78,7 +78,7 @@ def job_of(plan: GemmPlan, request: TuneRequest) -> dict[str, object]:
         "cache": str(request.scratch / _TUNED),
         "work": str(request.scratch),
         "max_tokens": request.max_tokens,
-        "capability": [9, 0],
+        "capability": list(SM90),
     }
 
 
