@@ -18,6 +18,11 @@ MAX_RANK_FILE_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_ENTRIES = 200_000
 
+MAX_KEY_CHARACTERS = 20_000
+MAX_KEY_DEPTH = 8
+
+# of a Python repr: quoted texts, brackets, commas, and words (numbers, True, None, torch.bfloat16)
+_TOKEN = re.compile(r"\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[(),]|[^\s(),'\"]+)")
 # the op is the first element of the tuple's repr; a bucket is the first number of a shape that is no constant 1 or -1
 _OP = re.compile(r"\('([^']{1,200})'")
 _PROFILE = re.compile(r"\((\((?:-?\d+(?:, ?|,?(?=\))))+\))")
@@ -51,6 +56,112 @@ class RankFile:
     def max_bucket(self) -> int:
         """The largest token count that an entry was tuned for; 0 where none can be read."""
         return max((bucket_of(key) for key in self.entries), default=0)
+
+
+Atom = str | int | None
+Part = Atom | tuple["Part", ...]
+
+
+@dataclass(frozen=True)
+class EntryKey:
+    """One entry's key, taken apart.
+
+    `profile` has one shape an input: the bucket stands in place of the token count, -1 for a dimension that follows
+    from others, (0,) for an input that is no tensor. `extras` are what else the runner keys on, empty before
+    FlashInfer 0.6.13; words of the repr that are neither numbers nor quoted stay text (torch.bfloat16).
+    """
+
+    op: str
+    runner: str
+    profile: tuple[tuple[int, ...], ...]
+    extras: tuple[Part, ...]
+
+
+def parse_key(key: str) -> EntryKey | None:
+    """The key taken apart, or None for one that is not understood. Never evaluated, whatever it says."""
+    parsed = _parse_repr(key) if len(key) <= MAX_KEY_CHARACTERS else None
+    if not isinstance(parsed, tuple) or len(parsed) not in (3, 4):
+        return None
+    op, runner, profile, *rest = parsed
+    extras = rest[0] if rest else ()
+    if not (isinstance(op, str) and isinstance(runner, str) and isinstance(profile, tuple)):
+        return None
+    shapes: list[tuple[int, ...]] = []
+    for shape in profile:
+        if not isinstance(shape, tuple):
+            return None
+        numbers = tuple(number for number in shape if isinstance(number, int))
+        if len(numbers) != len(shape):
+            return None
+        shapes.append(numbers)
+    return EntryKey(op, runner, tuple(shapes), extras) if isinstance(extras, tuple) else None
+
+
+def shape_of(key: EntryKey | None) -> str:
+    """What was tuned, but for its bucket ("M"): shapes that name sizes, then the dtypes that the runner keys on.
+
+    Of the first input the bucketed dimension is the last but one; ops of the trtllm-gen kind ("flashinfer::...") put
+    the bucket into every input.
+    """
+    if key is None or not key.profile:
+        return "unknown"
+    first = key.profile[0]
+    place = max(0, len(first) - 2)
+    bucket = first[place] if first else 0
+    is_everywhere = key.op.startswith("flashinfer::")
+    shapes: list[str] = []
+    for number, shape in enumerate(key.profile):
+        if number and (-1 in shape or not any(size > 1 for size in shape)):
+            continue  # what follows from the others, a scale, or no tensor at all
+        sizes = [
+            "M" if (number == 0 and at == place) or (is_everywhere and size == bucket) else str(size)
+            for at, size in enumerate(shape)
+        ]
+        shapes.append("x".join(sizes))
+    words = (part.removeprefix("torch.") for part in key.extras if isinstance(part, str) and "torch." in part)
+    return " ".join([*shapes, *dict.fromkeys(words)])
+
+
+def _parse_repr(text: str) -> Part:
+    """A repr of nested tuples as tuples; None for anything else. Without recursion: the text is a stranger's."""
+    levels: list[list[Part]] = [[]]
+    position, wants_comma, end = 0, False, len(text.rstrip())
+    while position < end:
+        match = _TOKEN.match(text, position)
+        if match is None:
+            return None
+        position, word = match.end(), match.group(1)
+        if word == ",":
+            if not wants_comma:
+                return None
+            wants_comma = False
+        elif word == ")":
+            if len(levels) == 1:
+                return None
+            done = tuple(levels.pop())
+            levels[-1].append(done)
+            wants_comma = True
+        elif wants_comma or len(levels) > MAX_KEY_DEPTH:
+            return None
+        elif word == "(":
+            levels.append([])
+        else:
+            levels[-1].append(_atom(word))
+            wants_comma = True
+    return levels[0][0] if len(levels) == len(levels[0]) == 1 else None
+
+
+def _atom(word: str) -> Atom:
+    if word[0] in "'\"":
+        return word[1:-1]
+    if word in ("True", "False"):
+        return word == "True"
+    if word == "None":
+        return None
+    try:
+        return int(word) if len(word) < 20 else word
+    except ValueError:
+        return word
 
 
 def op_of(key: str) -> str:

@@ -96,12 +96,42 @@ class Provenance(_Record):
 
 
 class CoverageRecord(_Record):
-    """What the tune covered: op -> entries, the largest bucket in tokens, and what was left out and why."""
+    """What the tune covered, counted in entries of the rank that has most, and what is known of the rest.
+
+    `ops`: op -> entries. `max_bucket`: tokens. `excluded`: what was left out on purpose, and why. `buckets`: op ->
+    shapes (the token count written "M") -> buckets that every rank has which has the shape at all; `rows_left_out`
+    more shapes were too many to list. `expected` and `missing` count the keys that the model's config.json asks for
+    and those that no rank may lack but some does; None: not known. `first_missing` are the first few, for a person.
+    `undecided`: what config.json does not decide, and why. Bundles of earlier releases have none of the last six.
+    """
 
     ops: dict[str, Count] = {}
     entries: Count = 0
     max_bucket: Count = 0
     excluded: dict[str, str] = {}
+    buckets: dict[str, dict[str, tuple[Count, ...]]] = {}
+    rows_left_out: Count = 0
+    expected: Count | None = None
+    missing: Count | None = None
+    first_missing: tuple[Text, ...] = ()
+    undecided: dict[str, str] = {}
+
+    @property
+    def completeness(self) -> Literal["complete", "incomplete", "unknown"]:
+        """Complete only where everything that the model will ask for is known and is there."""
+        if self.missing:
+            return "incomplete"
+        if self.expected is None or self.missing is None or self.undecided:
+            return "unknown"
+        return "complete"
+
+    def brief(self) -> dict[str, object]:
+        """Without the table: for a report that must fit into a pod's termination message."""
+        return {
+            **self.model_dump(exclude={"buckets", "rows_left_out"}),
+            "first_missing": list(self.first_missing),
+            "completeness": self.completeness,
+        }
 
 
 class Bundle(_Record):

@@ -4,6 +4,7 @@ import json
 import pytest
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
 
+from cache_store.bundle import Bundle, CoverageRecord, parse_register
 from cache_store.errors import ErrorKind
 from cache_store.testing.faulty import Fails, Fault
 
@@ -185,3 +186,78 @@ def test_an_empty_result_is_a_result(shop):
 
     assert done.code == 0
     assert "nothing to tune" in done.stdout
+
+
+GEMM_SHAPE = "1xMx4096 1x4096x4096 float8_e4m3fn bfloat16"
+
+
+def covering(**changes) -> Bundle:
+    fields = {"ops": {"fp8_gemm": 2}, "entries": 2, "max_bucket": 512, "expected": 3, "missing": 0}
+    return bundle().model_copy(update={"coverage": CoverageRecord(**(fields | changes))})
+
+
+def test_a_table_of_ops_and_buckets(shop):
+    table = {"fp8_gemm": {GEMM_SHAPE: (256, 512)}, "bf16_gemm": {"Mx64 64x64": ()}}
+    shop.publish(covering(buckets=table, rows_left_out=7))
+
+    assert shop("show", "0123", "--json").document["coverage"]["buckets"] == {
+        "fp8_gemm": {GEMM_SHAPE: [256, 512]},
+        "bf16_gemm": {"Mx64 64x64": []},
+    }
+    lines = shop("show", "0123").stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if "shape (M: tokens)" in line)
+    assert lines[at + 1].split("  ")[1:3] == ["fp8_gemm ", GEMM_SHAPE]
+    assert lines[at + 1].endswith("  256 512")
+    assert "none that every rank has" in lines[at + 2]
+    assert lines[at + 3] == "  and 7 more shapes"
+    assert lines[at].index("buckets") == lines[at + 1].index("256 512")
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "told"),
+    [
+        ({}, "complete", "complete: all 3 entries"),
+        ({"missing": 2, "first_missing": ("fp8_gemm x: 1 2",)}, "incomplete", "incomplete: 2 of 3 entries are missing"),
+        ({"missing": 2, "expected": None}, "incomplete", "incomplete: 2 entries are missing"),
+        ({"undecided": {"lm_head": "not stated"}}, "unknown", "unknown: "),
+        ({"missing": 2, "undecided": {"lm_head": "not stated"}}, "incomplete", "incomplete: 2 of 3"),
+        ({"expected": None, "missing": None}, "unknown", "unknown: "),
+        ({"missing": None}, "unknown", "unknown: "),
+        ({"expected": 0, "ops": {}, "entries": 0, "max_bucket": 0}, "complete", "complete: all 0 entries"),
+    ],
+)  # fmt: skip
+def test_complete_is_said_only_where_everything_is_known(shop, changes, state, told):
+    shop.publish(covering(**changes))
+
+    assert shop("show", "0123", "--json").document["coverage"]["completeness"] == state
+    text = shop("show", "0123").stdout
+    assert f"completeness {told}" in text
+    for gap in changes.get("first_missing", ()):
+        assert f"  missing {gap}" in text
+    for name, why in changes.get("undecided", {}).items():
+        assert f"  undecided {name}: {why}" in text
+
+
+def test_a_bundle_of_a_release_without_the_table_is_still_read(shop):
+    document = json.loads(bundle().encode())
+    document["coverage"] = {"ops": {"fp8_gemm": 1}, "entries": 1, "max_bucket": 1024, "excluded": {}}
+    shop.put(identity().address.bundle_key, json.dumps(document).encode())
+
+    shown = shop("show", "0123", "--json")
+
+    assert (shown.code, shown.document["coverage"]["completeness"]) == (0, "unknown")
+    text = shop("show", "0123").stdout
+    assert "shape (M: tokens)" not in text
+    assert "completeness unknown" in text
+
+
+def test_a_table_comes_back_as_it_was_written():
+    written = covering(buckets={"fp8_gemm": {GEMM_SHAPE: (1, 2)}}, first_missing=("a",), undecided={"b": "c"})
+
+    assert parse_register(written.encode()).coverage == written.coverage
+
+
+def test_a_table_from_the_bucket_cannot_steer_a_terminal(shop):
+    shop.publish(covering(buckets={"\x1b[2Jop": {"\x1b[31mshape": (1,)}}, undecided={"\x1b[2J": "\x07"}))
+
+    assert "\x1b" not in shop("show", "0123").stdout

@@ -48,6 +48,8 @@ class EngineCache:
     hashed. `ranks_must_agree` says that the engine throws the files away unless they are equal as JSON.
     `bound_to_gpu` says that the file names carry a GPU's UUID: such files cannot be shared.
     `resolved` are the fields in the spelling of docs (tp_size, quantization, ...), for tuners.
+    `tunes` says whether the engine tunes at all in this configuration; None where only the loaded model decides.
+    `draft` is the draft worker's own cache, where there is one that may tune.
     """
 
     engine: str
@@ -65,6 +67,9 @@ class EngineCache:
     ranks_must_agree: bool = False
     bound_to_gpu: bool = False
     nnodes: int = 1
+    tunes: bool | None = None
+    tunes_why: str = ""
+    draft: EngineCache | None = None
 
 
 @dataclass(frozen=True)

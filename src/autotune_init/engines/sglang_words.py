@@ -1,25 +1,33 @@
-"""The words of an SGLang command line: key flags, harmless flags, and what is not understood. Pure."""
+"""The words of an SGLang command line, read as the release's own parser reads them: Python's argparse. Pure.
+
+Aliases, `--flag=value`, unambiguous beginnings of flags, the last repeat winning, how many words a flag takes: all as
+argparse does it (Python 3.10 to 3.13 Lib/argparse.py `_parse_optional`, `_match_argument`), over the options that the
+release really has (sglang_options.py).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from autotune_init.engines.sglang_flags import (
-    AMBIGUOUS,
-    DISABLE_AUTOTUNE,
-    DP_ATTENTION,
-    HARMLESS_FROM_TO,
-    HARMLESS_SWITCHES,
-    HARMLESS_VALUES,
-    HARMLESS_WITH,
-    KEY_FLAGS,
-    SKIP_OPS,
-)
+from autotune_init.engines.sglang_options import OPTIONS
 from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES, Release
 
-PROGRAMS = (("-m", "sglang.launch_server"), ("sglang", "serve"))
 _LONGEST_SHOWN = 80
+_NEGATIVE_NUMBER = re.compile(r"-\d+\Z|-\d*\.\d+\Z")
+_FEWEST_AND_MOST = {"one": (1, 1), "none": (0, 0), "some": (1, None), "any": (0, None), "maybe": (0, 1)}
+
+Value = str | bool | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Option:
+    """Where the parser puts what follows a flag, and how many words that is ("one", "none", "some", ...)."""
+
+    dest: str
+    count: str
 
 
 @dataclass(frozen=True)
@@ -31,102 +39,133 @@ class NotUnderstood:
     is_flag: bool = True
 
 
-@dataclass
-class _Reading:
-    values: dict[str, str] = field(default_factory=dict)
-    skip_ops: tuple[str, ...] = ()
-    switches: set[str] = field(default_factory=set)
-    not_understood: list[NotUnderstood] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Typed:
-    """What the command line says, last repeat winning as in argparse; and what it says that we do not understand.
+    """What the command line says, by the parser's name of each setting; and what the engine would not take.
 
-    `values` by field name of KEY_FLAGS.
+    A value is a text, a tuple of texts where the flag takes several, True for a switch and False for a `--no-` one.
+    `flags` are the flags as typed, for people.
     """
 
-    values: dict[str, str]
-    skip_ops: tuple[str, ...]
-    switches: frozenset[str]
-    not_understood: tuple[NotUnderstood, ...]
+    values: Mapping[str, Value]
+    flags: Mapping[str, str] = field(default_factory=dict)
+    not_understood: tuple[NotUnderstood, ...] = ()
+
+    def text(self, dest: str) -> str | None:
+        value = self.values.get(dest)
+        return value if isinstance(value, str) else None
+
+    def is_on(self, dest: str) -> bool:
+        return self.values.get(dest) is True
 
 
-def read_argv(argv: tuple[str, ...], release: Release) -> Typed:
-    """Every word accounted for. Begins with a flag, `python -m sglang.launch_server` or `sglang serve`."""
-    reading = _Reading()
-    words = _flags_of(argv, reading)
-    at = 0
-    while at < len(words):
-        at = _read(words, at, release, reading)
-    return Typed(reading.values, reading.skip_ops, frozenset(reading.switches), tuple(reading.not_understood))
+def options_of(release: Release) -> Mapping[str, Option]:
+    return _options(RELEASES.index(release))
 
 
-def _read(words: tuple[str, ...], at: int, release: Release, reading: _Reading) -> int:
-    """Reads the flag at `at`; returns where the next one begins."""
-    word = words[at]
-    name, equals, attached = word.partition("=")
-    if name == SKIP_OPS and not equals and release.skip_ops is not None:
-        ops = tuple(_values_after(words, at))
-        if ops:
-            reading.skip_ops = ops
-        else:
-            reading.not_understood.append(NotUnderstood(name, "without a value"))
-        return at + 1 + len(ops)
-    if not equals and name in (DISABLE_AUTOTUNE, DP_ATTENTION):
-        reading.switches.add(name)
-        return at + 1
-    if not equals and name in HARMLESS_SWITCHES:
-        return at + 1
-    problem = _cannot_follow(name, release)
-    if problem is not None:
-        is_flag = word.startswith("--")
-        reading.not_understood.append(NotUnderstood(word[:_LONGEST_SHOWN], problem, is_flag))
-        # what follows an unknown flag is its value: SGLang's parser takes no positional words
-        return at + 1 + (len(tuple(_values_after(words, at))) if is_flag else 0)
-    if not equals and (at + 1 == len(words) or words[at + 1].startswith("--")):
-        reading.not_understood.append(NotUnderstood(name, "without a value"))
-        return at + 1
-    value = attached if equals else words[at + 1]
-    if name in KEY_FLAGS:
-        reading.values[KEY_FLAGS[name]] = value
-    elif name in HARMLESS_WITH and value not in HARMLESS_WITH[name]:
-        reading.not_understood.append(NotUnderstood(name, f"{value[:40]!r} may touch the key"))
-    return at + 1 if equals else at + 2
-
-
-def _cannot_follow(name: str, release: Release) -> str | None:
-    """Why a flag that takes one value is not understood; None where it is."""
-    if name in AMBIGUOUS:
-        return f"is ambiguous to the engine itself (write {AMBIGUOUS[name]})"
-    if name in HARMLESS_FROM_TO:
-        since, until = HARMLESS_FROM_TO[name]
-        at = RELEASES.index(release)
-        if at < _position(since) or (until is not None and at >= _position(until)):
-            return f"is no flag of {release.version}, or ambiguous in it"
-        return None
-    known = name in KEY_FLAGS or name in HARMLESS_VALUES or name in HARMLESS_WITH
-    return None if known else "may touch the key"
+@lru_cache(maxsize=2)
+def _options(at: int) -> Mapping[str, Option]:
+    found: dict[str, Option] = {}
+    count, is_here = "", False
+    for line in OPTIONS.splitlines():
+        if not line.startswith("--"):
+            since, until, count = line.split()
+            is_here = _position(since) <= at <= _position(until)
+        elif is_here:
+            for one in line.split():
+                flag, _, dest = one.partition("=")
+                found[flag] = Option(dest or flag[2:].replace("-", "_"), count)
+    return found
 
 
 def _position(version: str) -> int:
     return RELEASES.index(BY_VERSION[version])
 
 
-def _values_after(words: tuple[str, ...], at: int) -> Iterator[str]:
-    for word in words[at + 1 :]:
-        if word.startswith("-"):
-            return
-        yield word
+def read_argv(argv: tuple[str, ...], release: Release) -> Typed:
+    """Every word accounted for; `argv` is what follows the program's name."""
+    options = options_of(release)
+    values: dict[str, Value] = {}
+    flags: dict[str, str] = {}
+    problems: list[NotUnderstood] = []
+    at = 0
+    while at < len(argv):
+        word = argv[at]
+        at += 1
+        if _is_value(word, options):
+            problems.append(NotUnderstood(word[:_LONGEST_SHOWN], "is no flag", is_flag=False))
+            continue
+        flag, attached, problem = _flag_of(word, options)
+        if problem is not None:
+            is_flag = word != "--"
+            problems.append(NotUnderstood(word[:_LONGEST_SHOWN], problem, is_flag=is_flag))
+            at = _after_values(argv, at, options)
+            continue
+        option = options[flag]
+        taken, problem = _take(option, attached, argv[at : _after_values(argv, at, options)])
+        if problem is not None:
+            problems.append(NotUnderstood(flag, problem))
+            continue
+        at += len(taken) if attached is None else 0
+        values[option.dest] = _value_of(flag, option, taken)
+        flags[option.dest] = flag
+    return Typed(values, flags, tuple(problems))
 
 
-def _flags_of(argv: tuple[str, ...], reading: _Reading) -> tuple[str, ...]:
-    """The words behind the program's name; a line that starts with a flag is one from its beginning."""
-    if not argv or argv[0].startswith("--"):
-        return argv
-    for at in range(min(3, len(argv) - 1)):
-        if argv[at : at + 2] in PROGRAMS and not any(word.startswith("--") for word in argv[:at]):
-            return argv[at + 2 :]
-    shown = repr(" ".join(argv[:3]))[:_LONGEST_SHOWN]
-    reading.not_understood.append(NotUnderstood(shown, "is no SGLang command line", is_flag=False))
-    return ()
+def _value_of(flag: str, option: Option, taken: tuple[str, ...]) -> Value:
+    if option.count == "none":
+        return not (flag.startswith("--no-") and not option.dest.startswith("no_"))
+    if option.count == "one":
+        return taken[0]
+    if option.count == "maybe":
+        return taken[0] if taken else True
+    return taken
+
+
+def _take(
+    option: Option, attached: str | None, following: tuple[str, ...]
+) -> tuple[tuple[str, ...], str | None]:
+    """(the words that the flag takes, what is wrong)."""
+    if option.count == "gone":
+        return (), "was removed from this release"
+    fewest, most = _FEWEST_AND_MOST[option.count]
+    if attached is not None:
+        return ((), "takes no value") if most == 0 else ((attached,), None)
+    taken = following if most is None else following[:most]
+    return (taken, "without a value" if len(taken) < fewest else None)
+
+
+def _flag_of(word: str, options: Mapping[str, Option]) -> tuple[str, str | None, str | None]:
+    """(the flag in full, the value behind "=", what is wrong)."""
+    if word in options:
+        return word, None, None
+    if word == "--" or not word.startswith("--"):
+        return word, None, "is no flag of this release"
+    name, equals, attached = word.partition("=")
+    value = attached if equals else None
+    if name in options:
+        return name, value, None
+    meant = sorted(flag for flag in options if flag.startswith(name))
+    if len(meant) == 1:
+        return meant[0], value, None
+    if meant:
+        return name, value, f"is ambiguous to the engine itself ({', '.join(meant[:3])})"
+    return name, value, "is no flag of this release"
+
+
+def _is_value(word: str, options: Mapping[str, Option]) -> bool:
+    """Whether argparse takes a word for a value although flags may begin like it."""
+    if not word.startswith("-") or word == "-":
+        return True
+    if word in options or word == "--":
+        return False
+    name = word.partition("=")[0]
+    if name in options or (word.startswith("--") and any(flag.startswith(name) for flag in options)):
+        return False
+    return bool(_NEGATIVE_NUMBER.match(word)) or " " in word
+
+
+def _after_values(argv: tuple[str, ...], at: int, options: Mapping[str, Option]) -> int:
+    while at < len(argv) and _is_value(argv[at], options):
+        at += 1
+    return at

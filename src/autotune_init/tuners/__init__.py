@@ -18,6 +18,11 @@ class TuneRequest:
     verification included. `resolved` are the engine's fields (tp_size, quantization, dtype, ...), `model_config` the
     parsed config.json or None. `environ` is the environment for the child. `python` runs the engine's packages.
     `metadata` is this pod's FlashInfer environment: what the tuned files must carry.
+
+    The rest only concerns a tuner that starts the engine: its name and release, its flags (what follows the program's
+    name on the pod's command line), `cache_folders`, the folders below the engine's cache root that one start fills
+    (the first is the one that is asked for, the others belong to draft workers), and `engine_cache_root`, where the
+    pod's own engine will look ("" where that is not known).
     """
 
     scratch: Path
@@ -30,6 +35,11 @@ class TuneRequest:
     environ: Mapping[str, str]
     python: str
     metadata: Mapping[str, str]
+    engine: str = ""
+    engine_version: str = ""
+    engine_argv: tuple[str, ...] = ()
+    cache_folders: tuple[str, ...] = ()
+    engine_cache_root: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class TunerFailed(Exception):  # noqa: N818 -- reads as what happened
 
     `reason`: "tuner-crashed", "tuner-timeout", "tuner-cancelled", "tuner-wrote-nothing", "tuner-bad-file",
     "tuner-retunes" (a fresh process profiled again), "tuner-environment" (the file's metadata is not this pod's),
+    "tuner-wrong-key" (the engine itself looks in another folder than the one that was derived),
     "tuner-unavailable" (no GPU, no FlashInfer, no nvcc, model not understood). `tail`: the child's last lines.
     """
 

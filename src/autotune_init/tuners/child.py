@@ -30,7 +30,7 @@ _REAP_LOOK_S = 0.01
 _REAP_LOOKS = 200
 _CHUNK_BYTES = 65_536
 
-Ending = Literal["exited", "deadline", "stopped"]
+Ending = Literal["exited", "deadline", "stopped", "enough"]
 
 
 class ChildNotStarted(Exception):  # noqa: N818 -- reads as what happened
@@ -65,10 +65,14 @@ def run_child(
     clock: Clock,
     stdin: bytes = b"",
     progress: Callable[[str], None] | None = None,
+    is_enough: Callable[[], bool] | None = None,
 ) -> ChildResult:
     """Run to its end, to the deadline or until `stop` is set; in each case its whole process group is gone after.
 
-    Raises `ChildNotStarted`. Whatever else is raised (by `progress`, say) comes after the group was killed.
+    `is_enough` is asked some twenty times a second whether a child that never ends by itself (a server) has done what
+    it was started for; it is ended like one that is stopped then.
+
+    Raises `ChildNotStarted`. Whatever else is raised (by `progress` or `is_enough`) comes after the group was killed.
     """
     began = clock.monotonic()
     tail = LineTail(progress)
@@ -88,7 +92,7 @@ def run_child(
         raise ChildNotStarted(f"{argv[0] if argv else 'nothing'}: {error}") from None
     pipes = _Pipes(process, stdin, tail)
     try:
-        ending: Ending = _watch(process.pid, pipes, stop, clock, began + deadline_s)
+        ending: Ending = _watch(process.pid, pipes, stop, clock, began + deadline_s, is_enough)
         if ending == "exited":
             pipes.drain(clock, _LINGER_S)
         else:
@@ -101,13 +105,22 @@ def run_child(
     return ChildResult(ending, exit_code, pipes.stdout.value(), tail.lines(), seconds)
 
 
-def _watch(pid: int, pipes: _Pipes, stop: threading.Event, clock: Clock, until: float) -> Ending:
+def _watch(
+    pid: int,
+    pipes: _Pipes,
+    stop: threading.Event,
+    clock: Clock,
+    until: float,
+    is_enough: Callable[[], bool] | None,
+) -> Ending:
     while True:
         pipes.turn(_LOOK_S)
         if _has_exited(pid):
             return "exited"
         if stop.is_set():
             return "stopped"
+        if is_enough is not None and is_enough():
+            return "enough"
         if clock.monotonic() >= until:
             return "deadline"
 

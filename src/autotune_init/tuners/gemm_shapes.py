@@ -24,7 +24,7 @@ _MODELOPT_FP8 = frozenset({"modelopt", "modelopt_fp8"})
 _UNDECIDED = frozenset(
     {"modelopt_fp4", "modelopt_mixed", "mxfp8", "minimax_m3_nvfp4", "nvfp4_online", "petit_nvfp4"}
 )
-_TUNED_MOE_BACKENDS = frozenset(
+TUNED_MOE_BACKENDS = frozenset(
     {
         "flashinfer_trtllm",
         "flashinfer_trtllm_routed",
@@ -84,7 +84,7 @@ def plan_gemms(
     if model_config is None:
         raise NotUnderstood("model_config", "the model's config.json could not be had")
     experts_backend = str(resolved.get("moe_runner_backend") or "")
-    has_tuned_experts = experts_backend in _TUNED_MOE_BACKENDS and _has_experts(_text_config(model_config))
+    has_tuned_experts = experts_backend in TUNED_MOE_BACKENDS and has_experts(text_config(model_config))
     quantization = quantization_of(model_config, resolved)
     if quantization in _UNDECIDED:
         raise NotUnderstood("quantization", f"{quantization}: its kernels differ per layer or per GPU")
@@ -109,7 +109,7 @@ def quantization_of(
     stated = resolved.get("quantization")
     if isinstance(stated, str) and stated.lower() not in ("", "none", "modelopt"):
         return stated.lower()
-    found = model_config.get("quantization_config") or _text_config(model_config).get("quantization_config")
+    found = model_config.get("quantization_config") or text_config(model_config).get("quantization_config")
     if not isinstance(found, Mapping):
         if isinstance(model_config.get("compression_config"), Mapping):
             return "compressed-tensors"
@@ -144,17 +144,17 @@ def _dense_plan(
     resolved: Mapping[str, str | int | bool | None],
     excluded: dict[str, str],
 ) -> GemmPlan:
-    text = _text_config(model_config)
+    text = text_config(model_config)
     kind = str(text.get("model_type"))
     if text.get("kv_lora_rank") is not None or text.get("q_lora_rank") is not None:
         raise NotUnderstood("kv_lora_rank", "multi-head latent attention is not understood")
     if kind not in _DENSE | _EXPERTS:
         raise NotUnderstood("model_type", f"{kind[:60]} is not one of {', '.join(sorted(_DENSE | _EXPERTS))}")
-    if _has_experts(text) and kind not in _EXPERTS:
+    if has_experts(text) and kind not in _EXPERTS:
         raise NotUnderstood("model_type", f"{kind} with experts is not understood")
-    if _whole(resolved.get("attn_dp_size"), "attn_dp_size", default=1) != 1:
+    if whole(resolved.get("attn_dp_size"), "attn_dp_size", default=1) != 1:
         raise NotUnderstood("attn_dp_size", "data-parallel attention shards its linears differently")
-    tp = _whole(resolved.get("tp_size"), "tp_size", default=1)
+    tp = whole(resolved.get("tp_size"), "tp_size", default=1)
     if text is not model_config:
         excluded["vision"] = "linears outside text_config are not tuned"
     if not _names_lm_head(model_config):
@@ -166,23 +166,23 @@ def _dense_plan(
             continue
         found[gemm] = (*found.get(gemm, ()), name)
     gemms = tuple(sorted(found, key=lambda gemm: (gemm.n * gemm.k, gemm), reverse=True))
-    return GemmPlan(gemms, found, _out_dtype(text, model_config, resolved), excluded)
+    return GemmPlan(gemms, found, activations_dtype(text, model_config, resolved), excluded)
 
 
 def _attention(text: Mapping[str, object], kind: str, tp: int) -> dict[str, Gemm]:
-    hidden = _whole(text.get("hidden_size"), "hidden_size")
-    heads = _whole(text.get("num_attention_heads"), "num_attention_heads")
+    hidden = whole(text.get("hidden_size"), "hidden_size")
+    heads = whole(text.get("num_attention_heads"), "num_attention_heads")
     # LlamaConfig falls back to as many key/value heads as heads; the other classes have numbers of their own
     fallback = heads if kind == "llama" else None
-    kv_heads = _whole(text.get("num_key_value_heads"), "num_key_value_heads", default=fallback)
+    kv_heads = whole(text.get("num_key_value_heads"), "num_key_value_heads", default=fallback)
     # a missing head_dim means hidden / heads for these; Qwen3's and Gemma's classes have numbers of their own
     plain = hidden // heads if kind in ("llama", "mistral", "qwen2", "mixtral") else None
-    head_dim = _whole(text.get("head_dim"), "head_dim", default=plain)
-    own_heads = _shard(heads, tp, "num_attention_heads")
+    head_dim = whole(text.get("head_dim"), "head_dim", default=plain)
+    own_heads = shard(heads, tp, "num_attention_heads")
     if kv_heads >= tp:
-        own_kv = _shard(kv_heads, tp, "num_key_value_heads")
+        own_kv = shard(kv_heads, tp, "num_key_value_heads")
     else:  # replicated: QKVParallelLinear gives each rank one (SGLang 0.5.23, srt/layers/linear.py)
-        _shard(tp, kv_heads, "tp_size over num_key_value_heads")
+        shard(tp, kv_heads, "tp_size over num_key_value_heads")
         own_kv = 1
     return {
         "qkv_proj": Gemm(n=(own_heads + 2 * own_kv) * head_dim, k=hidden),
@@ -193,24 +193,24 @@ def _attention(text: Mapping[str, object], kind: str, tp: int) -> dict[str, Gemm
 def _mlp(text: Mapping[str, object], kind: str, tp: int, excluded: dict[str, str]) -> dict[str, Gemm]:
     if kind in _EXPERTS:
         excluded["experts"] = _MOE
-        if kind == "mixtral" or not _has_dense_layers(text):
+        if kind == "mixtral" or not has_dense_layers(text):
             return {}
-    hidden = _whole(text.get("hidden_size"), "hidden_size")
-    own = _shard(_whole(text.get("intermediate_size"), "intermediate_size"), tp, "intermediate_size")
+    hidden = whole(text.get("hidden_size"), "hidden_size")
+    own = shard(whole(text.get("intermediate_size"), "intermediate_size"), tp, "intermediate_size")
     return {"gate_up_proj": Gemm(n=2 * own, k=hidden), "down_proj": Gemm(n=hidden, k=own)}
 
 
-def _has_dense_layers(text: Mapping[str, object]) -> bool:
+def has_dense_layers(text: Mapping[str, object]) -> bool:
     only = text.get("mlp_only_layers")
     return bool(only) or text.get("decoder_sparse_step", 1) != 1
 
 
-def _has_experts(text: Mapping[str, object]) -> bool:
+def has_experts(text: Mapping[str, object]) -> bool:
     names = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
     return any(isinstance(text.get(name), int) and bool(text.get(name)) for name in names)
 
 
-def _text_config(model_config: Mapping[str, object]) -> Mapping[str, object]:
+def text_config(model_config: Mapping[str, object]) -> Mapping[str, object]:
     nested = model_config.get("text_config")
     return nested if isinstance(nested, Mapping) else model_config
 
@@ -223,7 +223,7 @@ def _names_lm_head(model_config: Mapping[str, object]) -> bool:
     return isinstance(names, list) and any("lm_head" in str(name) for name in names)
 
 
-def _out_dtype(
+def activations_dtype(
     text: Mapping[str, object],
     model_config: Mapping[str, object],
     resolved: Mapping[str, str | int | bool | None],
@@ -240,13 +240,13 @@ def _out_dtype(
     raise NotUnderstood("dtype", f"{stated[:40]!r}: the activations' dtype is part of FlashInfer's key")
 
 
-def _shard(total: int, parts: int, name: str) -> int:
+def shard(total: int, parts: int, name: str) -> int:
     if total % parts:
         raise NotUnderstood(name, f"{total} does not divide by {parts}")
     return total // parts
 
 
-def _whole(value: object, name: str, default: int | None = None) -> int:
+def whole(value: object, name: str, default: int | None = None) -> int:
     if value is None and default is not None:
         return default
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, check_content
+from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, CoverageRecord, check_content
 from cache_store.claim import MAX_CLAIM_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.addressing import resolve
@@ -124,7 +124,7 @@ def _view(
         "nonce": register.nonce if register else None,
         "identity": identity.model_dump() if identity else None,
         "ranks": _ranks(bundle) if bundle else [],
-        "coverage": bundle.coverage.model_dump() if bundle else None,
+        "coverage": _coverage(bundle.coverage) if bundle else None,
         "provenance": bundle.provenance.model_dump() if bundle else None,
         "is_signed": bundle.signature is not None if bundle else None,
         "tombstone": tombstone.model_dump(
@@ -133,6 +133,10 @@ def _view(
         if tombstone
         else None,
     }
+
+
+def _coverage(coverage: CoverageRecord) -> dict[str, Any]:
+    return {**coverage.model_dump(mode="json"), "completeness": coverage.completeness}
 
 
 def _ranks(bundle: Bundle) -> list[dict[str, Any]]:
@@ -193,8 +197,37 @@ def _ranks_lines(ranks: list[dict[str, Any]]) -> Iterator[str]:
 def _coverage_lines(coverage: dict[str, Any]) -> Iterator[str]:
     yield f"coverage     {coverage['entries']} entries, buckets up to {coverage['max_bucket']} tokens"
     yield from _pairs(coverage["ops"])
+    yield from _bucket_lines(coverage["buckets"], coverage["rows_left_out"])
     for name, why in coverage["excluded"].items():
         yield f"  without {name}: {why}"
+    yield f"completeness {_completeness(coverage)}"
+    yield from (f"  missing {gap}" for gap in coverage["first_missing"])
+    for name, why in coverage["undecided"].items():
+        yield f"  undecided {name}: {why}"
+
+
+def _bucket_lines(table: dict[str, dict[str, list[int]]], left_out: int) -> Iterator[str]:
+    rows = [(op, shape, buckets) for op, shapes in table.items() for shape, buckets in shapes.items()]
+    if not rows:
+        return
+    ops, shapes = (max(len(output.shortened(row[column], 60)) for row in rows) for column in (0, 1))
+    yield f"  {'op':<{ops}}  {'shape (M: tokens)':<{shapes}}  buckets"
+    for op, shape, buckets in rows:
+        told = " ".join(map(str, buckets)) or "none that every rank has"
+        yield f"  {output.shortened(op, 60):<{ops}}  {output.shortened(shape, 60):<{shapes}}  {told}"
+    if left_out:
+        yield f"  and {left_out} more shapes"
+
+
+def _completeness(coverage: dict[str, Any]) -> str:
+    """Never more than is known: a bundle whose keys could not be derived is "unknown", whatever it holds."""
+    state, expected, missing = (coverage[name] for name in ("completeness", "expected", "missing"))
+    if state == "complete":
+        return f"complete: all {expected} entries that the model asks for"
+    if state == "incomplete":
+        of = f" of {expected}" if expected is not None else ""
+        return f"incomplete: {missing}{of} entries are missing"
+    return "unknown: what the model asks for was not derived, or not all of it"
 
 
 def _claim_lines(claim: dict[str, Any] | None) -> Iterator[str]:

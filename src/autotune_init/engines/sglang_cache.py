@@ -1,0 +1,160 @@
+"""SGLang: resolved fields, whoever resolved them -> the cache of the target and of its draft worker. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from autotune_init.engines import EngineCache, FieldValue, Input, Question, sglang
+from autotune_init.engines.resolution import BadResolution, Worker
+from autotune_init.engines.sglang_versions import Release
+from autotune_init.ranks import Sizes, all_ranks, ranks_of_node
+
+# the engine's own names of the sizes -> ours
+_KEY_FIELDS = ("model_path", "dtype", "quantization", "moe_runner_backend", "tp_size", "pp_size", "attn_dp_size",
+               "config_class")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The replica's sizes as the rank files need them."""
+
+    dp_size: int
+    enable_dp_attention: bool
+    nnodes: int
+    node_rank: int
+
+
+@dataclass(frozen=True)
+class Tunes:
+    """Whether this worker tunes, and who says so."""
+
+    value: bool | None = None
+    why: str = ""
+
+
+def compose(
+    question: Question,
+    release: Release,
+    resolved: sglang.Resolved,
+    shape: Shape,
+    inputs: Sequence[Input],
+    *,
+    source: str,
+    tunes: Tunes,
+) -> EngineCache:
+    """Raises `sglang.Refused` and `BadRanks`."""
+    sizes = Sizes(
+        tp=resolved.tp_size,
+        pp=resolved.pp_size,
+        dp=shape.dp_size,
+        dp_attention=shape.enable_dp_attention,
+        nnodes=shape.nnodes,
+    )
+    text = sglang.key_text(release, resolved)
+    key = sglang.key_of(text)
+    root = sglang.cache_root(question.cache_dir, question.environ)
+    uuid = question.gpu_uuids[0] if question.gpu_uuids else None
+    is_bound = sglang.is_bound_to_gpu(release, resolved)
+    if is_bound and len(all_ranks(sizes)) > 1:
+        # each rank's name carries the UUID of the GPU that the engine will give it
+        raise sglang.Refused("key-needs-gpu-uuid", "several ranks whose file names carry GPUs' UUIDs")
+    arch = sglang.arch_of(question.capability)
+    around = (
+        Input("engine_version", release.version, release.source),
+        Input("flashinfer_version", question.flashinfer_version, "installed"),
+        Input("arch", arch, "compute capability"),
+        Input(
+            "cache_root",
+            root,
+            "--cache-dir" if question.cache_dir is not None else "the engine's environment",
+        ),
+    )
+    return EngineCache(
+        engine="sglang",
+        engine_version=release.version,
+        flashinfer_version=question.flashinfer_version,
+        arch=arch,
+        key=key,
+        key_text=text,
+        inputs=(*inputs, *around),
+        directory=sglang.directory(root, question.flashinfer_version, question.capability, key),
+        rank_files=tuple(
+            sglang.rank_file(release, resolved, rank, uuid) for rank in ranks_of_node(sizes, shape.node_rank)
+        ),
+        all_rank_files=tuple(sglang.rank_file(release, resolved, rank, uuid) for rank in all_ranks(sizes)),
+        resolved={one.name: one.value for one in inputs},
+        source=source,
+        ranks_must_agree=release.ranks_must_agree,
+        bound_to_gpu=is_bound,
+        nnodes=sizes.nnodes,
+        tunes=tunes.value,
+        tunes_why=tunes.why,
+    )
+
+
+def from_workers(question: Question, workers: Sequence[Worker], source: str) -> EngineCache:
+    """The engine's own answer as caches. Raises `BadResolution`, `sglang.Refused` and `BadRanks`.
+
+    The engine's key must be what our text gives for the engine's own fields, and its rank files those that we name:
+    an answer that does not agree with itself is not believed.
+    """
+    release = sglang.release_of(question.engine_version)
+    target = _from_worker(question, release, workers[0], source)
+    for worker in workers[1:]:
+        if release.drafts_tune and worker.tunes is not False:
+            return replace(target, draft=_from_worker(question, release, worker, source))
+    return target
+
+
+def _from_worker(question: Question, release: Release, worker: Worker, source: str) -> EngineCache:
+    fields: dict[str, object] = {
+        name: worker.fields[name] for name in _KEY_FIELDS if name in worker.fields
+    }
+    fields["moe_ep_size"] = worker.fields.get("ep_size")
+    fields["is_draft"] = worker.role == "draft"
+    fields["draft_quantization"] = worker.fields.get("model_quantization")
+    # the engine gives them joined; one op with a comma in its name gives the same text as two
+    skip_ops = str(worker.fields.get("skip_ops") or "")
+    fields["skip_ops"] = skip_ops.split(",") if skip_ops else []
+    shape = shape_of(worker.fields, question.node_rank)
+    inputs = tuple(
+        Input(name, value if value is None or isinstance(value, str | int | bool) else skip_ops, source)
+        for name, value in {
+            **fields,
+            "dp_size": shape.dp_size,
+            "nnodes": shape.nnodes,
+            "node_rank": shape.node_rank,
+            "enable_dp_attention": shape.enable_dp_attention,
+        }.items()
+    )
+    cache = compose(
+        question,
+        release,
+        sglang.resolved_from(fields),
+        shape,
+        inputs,
+        source=source,
+        tunes=Tunes(worker.tunes, worker.tunes_why),
+    )
+    if cache.key != worker.key:
+        raise BadResolution(
+            f"the engine's key is {worker.key[:64]}, its fields give {cache.key} ({cache.key_text})"
+        )
+    if not cache.bound_to_gpu and sorted(cache.all_rank_files) != sorted(worker.files):
+        raise BadResolution(f"the engine's rank files are {list(worker.files)[:4]}, not {list(cache.all_rank_files)[:4]}")
+    return cache
+
+
+def shape_of(fields: Mapping[str, FieldValue], node_rank: int | None) -> Shape:
+    """From the engine's fields: from 0.5.22 on `--dp N --enable-dp-attention` reads attn_dp_size N, dp_size 1."""
+    attention_dp = fields.get("attn_dp_size")
+    is_attention = isinstance(attention_dp, int) and attention_dp > 1
+    dp_size, nnodes, rank = fields.get("dp_size"), fields.get("nnodes"), fields.get("node_rank")
+    return Shape(
+        dp_size=attention_dp if is_attention and isinstance(attention_dp, int) else (dp_size if isinstance(dp_size, int) else 1),
+        enable_dp_attention=is_attention,
+        nnodes=nnodes if isinstance(nnodes, int) else 1,
+        # 0 is the parser's default, so it cannot be told from a stated one: the controller knows better
+        node_rank=rank if isinstance(rank, int) and rank else node_rank or 0,
+    )

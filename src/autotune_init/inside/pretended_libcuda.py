@@ -1,0 +1,49 @@
+"""A libcuda.so.1 that fails every call, for engines that are only asked a question on a node without a GPU.
+
+Their extension modules need the library to be there, none of its functions to work. Once a library with this soname is
+loaded, later loads of "libcuda.so.1" find it, so nothing has to stand on LD_LIBRARY_PATH.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+
+SONAME = "libcuda.so.1"
+_STUBS = (
+    "/usr/local/cuda/lib64/stubs/libcuda.so",
+    "/usr/local/cuda/targets/x86_64-linux/lib/stubs/libcuda.so",
+    "/usr/local/cuda/targets/sbsa-linux/lib/stubs/libcuda.so",
+)
+_NAMES = """cuCtxFromGreenCtx cuCtxGetCurrent cuCtxPopCurrent_v2 cuCtxPushCurrent_v2 cuCtxSynchronize
+cuDevResourceGenerateDesc cuDevSmResourceSplitByCount cuDeviceGet cuDeviceGetAttribute cuDeviceGetCount
+cuDeviceGetDevResource cuDriverGetVersion cuFuncSetAttribute cuGetErrorName cuGetErrorString cuGetProcAddress
+cuGetProcAddress_v2 cuGreenCtxCreate cuGreenCtxDestroy cuGreenCtxGetDevResource cuInit cuLaunchKernel cuLaunchKernelEx
+cuMemAddressFree cuMemAddressReserve cuMemCreate cuMemExportToShareableHandle cuMemGetAddressRange_v2
+cuMemGetAllocationGranularity cuMemImportFromShareableHandle cuMemMap cuMemRelease cuMemRetainAllocationHandle
+cuMemSetAccess cuMemUnmap cuModuleGetFunction cuModuleLoad cuModuleLoadData cuModuleUnload cuMulticastAddDevice
+cuMulticastBindMem cuMulticastCreate cuMulticastGetGranularity cuMulticastUnbind cuPointerGetAttribute cuStreamCreate
+cuStreamWriteValue32_v2 cuStreamWaitValue32_v2 cuTensorMapEncodeTiled cuTensorMapEncodeIm2col"""
+_CUDA_ERROR_NO_DEVICE = 100
+
+
+def load(folder: str) -> None:
+    """Make it in `folder` and load it for the whole process. Raises OSError where neither compiler nor stub is there."""
+    path = os.path.join(folder, SONAME)
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler:
+        source = os.path.join(folder, "libcuda.c")
+        with open(source, "w") as file:
+            file.writelines(f"int {name}(){{return {_CUDA_ERROR_NO_DEVICE};}}\n" for name in _NAMES.split())
+        flags = ["-w", "-shared", "-fPIC", f"-Wl,-soname,{SONAME}", "-o", path, source]
+        made = subprocess.run([compiler, *flags], check=False, capture_output=True, text=True)
+        if made.returncode:
+            raise OSError(f"{compiler} makes no {SONAME}: {made.stderr.strip()[-200:]}")
+    else:
+        stub = next((stub for stub in _STUBS if os.path.exists(stub)), None)
+        if stub is None:
+            raise OSError(f"no GPU, no C compiler and no CUDA stub: {SONAME} cannot be pretended")
+        path = stub  # its soname is libcuda.so.1
+    ctypes.CDLL(path, ctypes.RTLD_GLOBAL)

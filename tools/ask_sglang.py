@@ -1,0 +1,139 @@
+"""Asks one installed SGLang release about every case of tests/engines/sglang_matrix.py, and for its parser.
+
+    uv venv R && uv pip install --python R/bin/python sglang==0.5.23      # about 9 GB
+    R/bin/python tools/ask_sglang.py OUT.json [lines|flags]               # a C compiler; no GPU, no network
+
+The program that the product runs in the engine's image (autotune_init/inside/resolve_sglang.py) does the asking; here
+one import serves all cases, each in a fork, because resolution leaves state behind. `lines` leaves the product out;
+`flags` asks instead what each flag of the release's parser does to the keys of a few models (which are harmless).
+"""
+
+import contextlib
+import functools
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "engines"), str(ROOT / "src" / "autotune_init" / "inside")]
+
+import resolve_sglang  # noqa: E402 -- siblings are found by the line above
+import sglang_matrix  # noqa: E402 -- as above
+
+
+def become(gpu, arch: str) -> None:
+    """Another GPU in a fork: everything that the engine remembers of the first one is forgotten."""
+    gpu.become(sglang_matrix.gpu_of(arch))
+    for name, module in list(sys.modules.items()):
+        if name.startswith("sglang"):
+            for value in list(vars(module).values()):
+                if isinstance(value, functools._lru_cache_wrapper):  # noqa: SLF001 -- its only name
+                    value.cache_clear()
+
+
+def ask(case, gpu) -> dict:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        log = os.open("children.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        try:
+            become(gpu, case.arch)
+            answer = {"workers": resolve_sglang.resolve(list(case.argv))["workers"]}
+        except BaseException as error:  # noqa: BLE001 -- SystemExit too
+            answer = {"refused": f"{type(error).__name__}: {error}"[:300]}
+        os.write(write, json.dumps(answer).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as stream:
+        text = stream.read()
+    os.waitpid(child, 0)
+    return json.loads(text) if text else {"refused": "the child died"}
+
+
+def parser_table() -> list[dict]:
+    """Every option of the release's own parser, as its argparse action describes it."""
+    import argparse
+
+    from sglang.srt.server_args import ServerArgs
+
+    parser = argparse.ArgumentParser()
+    ServerArgs.add_cli_args(parser)
+    return [
+        {
+            "flags": action.option_strings,
+            "dest": action.dest,
+            "nargs": action.nargs,
+            "type": getattr(action.type, "__name__", None),
+            "choices": [str(choice) for choice in action.choices] if action.choices is not None else None,
+            "kind": type(action).__name__,
+            "const": action.const if isinstance(action.const, str | int | bool) else None,
+            "default": action.default if isinstance(action.default, str | int | bool | float) else None,
+        }
+        for action in parser._actions  # noqa: SLF001 -- no other way to list them
+    ]
+
+
+def flag_cases(options: list[dict]):
+    """Every flag alone, with up to four of its choices or a value of its type, on models that have rules."""
+    yield from (sglang_matrix.Case(arch, model, base) for arch, model, base in sglang_matrix.FLAG_BASES)
+    for option in options:
+        for flag in option["flags"][:1]:
+            if option["nargs"] == 0:
+                values = [()]
+            elif option["choices"]:
+                values = [(choice,) for choice in option["choices"][:4]]
+            else:
+                guess = {"int": ("2", "1"), "float": ("0.5", "1.0"), "_parse_bool": ("true",), "json_list_type": ("[]",)}
+                values = [(value,) for value in guess.get(option["type"] or "str", ("x", "{}"))]
+            for value in values:
+                for arch, model, base in sglang_matrix.FLAG_BASES:
+                    yield sglang_matrix.Case(arch, model, (*base, flag, *value))
+
+
+def main() -> int:
+    out = Path(sys.argv[1]).resolve()
+    cases = [*sglang_matrix.line_cases(), *(() if "lines" in sys.argv else sglang_matrix.auto_cases())]
+    is_for_flags = "flags" in sys.argv
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        sglang_matrix.write_models(Path(folder), cases)
+        resolve_sglang.no_network()
+        resolve_sglang.use_scratch(folder)
+        os.environ["HOME"] = folder
+        gpu = resolve_sglang.PretendedGpu(sglang_matrix.gpu_of("sm100"), folder)
+        with contextlib.redirect_stdout(sys.stderr):
+            import flashinfer
+            import sglang
+            import sglang.srt.configs.model_config
+            import sglang.srt.server_args  # noqa: F401 -- imported once, for all forks
+
+            resolve_sglang.preload()
+        if is_for_flags:
+            cases = list(flag_cases(parser_table()))
+        answers = []
+        for case in cases:
+            answers.append(ask(case, gpu))
+            if len(answers) % 200 == 0:
+                print(sglang.__version__, len(answers), "of", len(cases), file=sys.stderr, flush=True)
+        document = {
+            "release": sglang.__version__,
+            "flashinfer": flashinfer.__version__,
+            "parser": parser_table(),
+            "answers": [
+                {"arch": case.arch, "argv": list(case.argv), "model": case.model, **answer}
+                for case, answer in zip(cases, answers, strict=True)
+            ],
+        }
+        if os.environ.get("KEEP_LOG"):
+            Path(os.environ["KEEP_LOG"]).write_bytes(Path("children.log").read_bytes())
+    out.write_text(json.dumps(document))
+    print(sglang.__version__, sum("workers" in one for one in answers), "answered of", len(cases))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
