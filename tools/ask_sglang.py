@@ -1,11 +1,12 @@
 """Asks one installed SGLang release about every case of tests/engines/sglang_matrix.py, and for its parser.
 
     uv venv R && uv pip install --python R/bin/python sglang==0.5.23      # about 9 GB
-    R/bin/python tools/ask_sglang.py OUT.json [lines|flags]               # a C compiler; no GPU, no network
+    R/bin/python tools/ask_sglang.py OUT.json [lines|flags|only=WORD]     # a C compiler; no GPU, no network
 
 The program that the product runs in the engine's image (autotune_init/inside/resolve_sglang.py) does the asking; here
 one import serves all cases, each in a fork, because resolution leaves state behind. `lines` leaves the product out;
-`flags` asks instead what each flag of the release's parser does to the keys of a few models (which are harmless).
+`flags` asks instead what each flag of the release's parser does to the keys of a few models (which are harmless);
+`only=WORD` asks again about the command lines with that word and puts the answers into an OUT.json that is there.
 """
 
 import contextlib
@@ -98,6 +99,12 @@ def main() -> int:
     out = Path(sys.argv[1]).resolve()
     cases = [*sglang_matrix.line_cases(), *(() if "lines" in sys.argv else sglang_matrix.auto_cases())]
     is_for_flags = "flags" in sys.argv
+    only = next((word.partition("=")[2] for word in sys.argv if word.startswith("only=")), None)
+    known = {}
+    if only is not None:
+        cases = [case for case in cases if any(only in word for word in case.argv)]
+        if out.exists():
+            known = {(one["arch"], *one["argv"]): one for one in json.loads(out.read_text())["answers"]}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         sglang_matrix.write_models(Path(folder), cases)
@@ -123,10 +130,17 @@ def main() -> int:
             "release": sglang.__version__,
             "flashinfer": flashinfer.__version__,
             "parser": parser_table(),
-            "answers": [
-                {"arch": case.arch, "argv": list(case.argv), "model": case.model, **answer}
-                for case, answer in zip(cases, answers, strict=True)
-            ],
+            "answers": list(
+                {
+                    **known,
+                    **{
+                        (case.arch, *case.argv): {
+                            "arch": case.arch, "argv": list(case.argv), "model": case.model, **answer
+                        }
+                        for case, answer in zip(cases, answers, strict=True)
+                    },
+                }.values()
+            ),
         }
         if os.environ.get("KEEP_LOG"):
             Path(os.environ["KEEP_LOG"]).write_bytes(Path("children.log").read_bytes())

@@ -24,7 +24,30 @@ say that it was removed.
 
 OPTIONS = """\\
 '''
+MIDDLE = '''"""
+
+# "first release, last release, setting" and the only values that the parser takes for it
+CHOICES = """\\
+'''
 COUNTS = {None: "one", 0: "none", "+": "some", "*": "any", "?": "maybe"}
+
+
+def _choices(parsers: dict, versions: list[str]) -> list[str]:
+    dests = sorted({option["dest"] for parser in parsers.values() for option in parser if option["choices"]})
+    lines = []
+    for dest in dests:
+        spans: list[list] = []  # [first, last, choices]
+        for at, version in enumerate(versions):
+            found = {tuple(o["choices"]) for o in parsers[version] if o["dest"] == dest and o["choices"]}
+            taken = " ".join(sorted({choice for one in found for choice in one})) if found else None
+            if spans and spans[-1][1] == at - 1 and spans[-1][2] == taken:
+                spans[-1][1] = at
+            elif taken is not None:
+                spans.append([at, at, taken])
+        for first, last, taken in spans:
+            lines.append(f"{versions[first]} {versions[last]} {dest}")
+            lines += ["  " + line for line in textwrap.wrap(taken, 114, break_on_hyphens=False)]
+    return lines
 
 
 def main() -> int:
@@ -51,8 +74,9 @@ def main() -> int:
     for block, flags in blocks.items():
         lines.append(" ".join(block))
         lines += textwrap.wrap(" ".join(sorted(flags)), 116, break_long_words=False, break_on_hyphens=False)
-    TARGET.write_text(HEAD + "\n".join(lines) + '\n"""\n')
-    print(f"{len(seen)} options, {len(blocks)} blocks, {len(lines)} lines")
+    choices = _choices(parsers, versions)
+    TARGET.write_text(HEAD + "\n".join(lines) + "\n" + MIDDLE + "\n".join(choices) + '\n"""\n')
+    print(f"{len(seen)} options, {len(blocks)} blocks, {len(lines)} + {len(choices)} lines")
     return 0
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from autotune_init.local_files import check_foreign_bytes
 from autotune_init.rank_file import BadRankFile
 from autotune_init.tuners import Tuner, TuneRequest, TuneResult, TunerFailed
 from cache_store.bundle import BadBundle, Bundle, CoverageRecord, IdentityRecord, Provenance, pack
@@ -20,11 +19,11 @@ _CANCEL_S = 6.0  # a child gets 3 s between SIGTERM and SIGKILL (tuners/child.py
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a bundle says besides the tuned files."""
+    """All that a bundle says besides the tuned files; and `check`, which raises `BadRankFile` for files of no use."""
 
     identity: Identity
     provenance: Provenance
-    ranks_must_agree: bool
+    check: Callable[[Mapping[str, bytes]], None]
 
 
 class BackgroundTune:
@@ -82,9 +81,7 @@ class BackgroundTune:
         request = self._request()
         result = self._tuner.tune(request, self._cancel)
         if result.files:
-            check_foreign_bytes(
-                result.files, request.rank_files, request.metadata, must_agree=self._recipe.ranks_must_agree
-            )
+            self._recipe.check(result.files)
         seconds = round(self._clock.monotonic() - began, 3)
         return compose_later(result, self._recipe, seconds)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from autotune_init.engines import EngineCache
 from autotune_init.engines.rank_keys import Version, version_of
 from autotune_init.expected_moe_keys import (
-    MAX_MOE_TOKENS,
     EngineWords,
+    moe_ladder_top,
     moe_layer,
     moe_ranks,
     moe_texts,
@@ -105,7 +105,7 @@ def expected_keys(
         except NotUnderstood as problem:
             undecided["trtllm::fused_moe"] = str(problem)
         else:
-            ladder = hybrid_buckets(min(max_tokens, MAX_MOE_TOKENS))
+            ladder = hybrid_buckets(moe_ladder_top(cache.engine_version, max_tokens))
             for name, rank in ranks.items():
                 by_rank[name] |= moe_texts(layer, version, rank, ladder)
     if undecided and not any(by_rank.values()):

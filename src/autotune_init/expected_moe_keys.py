@@ -1,8 +1,8 @@
 """The keys of FlashInfer's CUTLASS mixture of experts: pure, from config.json and the engine's own fields.
 
 FlashInfer 0.6.18 and 0.7.2, fused_moe/core.py `cutlass_fused_moe`: inputs [x, w13, b13, w2, b2], of which only x's
-token count is bucketed, and `MoERunner.get_cache_key_extras`. What the engine passes in: SGLang 0.5.23,
-srt/layers/moe/moe_runner/flashinfer_cutlass.py `_run_flashinfer_cutlass`.
+token count is bucketed, and `MoERunner.get_cache_key_extras`. What the engine passes in: SGLang 0.5.19 to
+0.5.23, srt/layers/moe/moe_runner/flashinfer_cutlass.py.
 """
 
 from __future__ import annotations
@@ -22,13 +22,35 @@ from autotune_init.tuners.gemm_shapes import (
     whole,
 )
 
-MAX_MOE_TOKENS = 8192  # SGLang 0.5.23, flashinfer_cutlass.py _cutlass_moe_tune_max_num_tokens
+_MAX_MOE_TOKENS = 8192  # SGLang 0.5.23, flashinfer_cutlass.py _cutlass_moe_tune_max_num_tokens
 SWIGLU = 3  # flashinfer/tllm_enums.py ActivationType
 
 _EXPERTS = frozenset({"mixtral", "qwen3_moe"})
 _FUSED_FINALIZE = "SGLANG_FLASHINFER_MOE_FUSED_FINALIZE"
 _TP_RANK = re.compile(r"_tp(\d+)_")
-_KNOWN_ENGINES = frozenset({"0.5.23"})
+_YES, _NO = frozenset({"true", "1", "yes", "y"}), frozenset({"false", "0", "no", "n"})
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What one SGLang release passes, beside the tensors.
+
+    `fuses_finalize` is its default of SGLANG_FLASHINFER_MOE_FUSED_FINALIZE (FlashInfer's own is True). `has_one_ladder`:
+    every start tunes the buckets of a whole prefill chunk; else those of the power of two above the dummy batch.
+    """
+
+    fuses_finalize: bool
+    has_one_ladder: bool = False
+
+
+# srt/environ.py and srt/layers/moe/moe_runner/flashinfer_cutlass.py of each release
+_CALLERS: Mapping[str, Caller] = {
+    "0.5.19": Caller(fuses_finalize=True),
+    "0.5.20": Caller(fuses_finalize=True),
+    "0.5.21": Caller(fuses_finalize=False),
+    "0.5.22": Caller(fuses_finalize=False),
+    "0.5.23": Caller(fuses_finalize=False, has_one_ladder=True),
+}
 
 
 @dataclass(frozen=True)
@@ -93,10 +115,7 @@ class EngineWords:
 def moe_layer(model_config: Mapping[str, object], engine: EngineWords) -> MoeLayer:
     """The experts of an SGLang model. Raises `NotUnderstood`."""
     fields = engine.resolved
-    if engine.version not in _KNOWN_ENGINES:
-        raise NotUnderstood(
-            "engine_version", f"what SGLang {engine.version} passes to its experts is not known"
-        )
+    caller = _caller(engine.version)
     backend = fields.get("moe_runner_backend")
     if backend != "flashinfer_cutlass":
         raise NotUnderstood("moe_runner_backend", f"{backend}: the keys of its experts are not derived")
@@ -118,16 +137,20 @@ def moe_layer(model_config: Mapping[str, object], engine: EngineWords) -> MoeLay
         else ("moe_intermediate_size", "num_experts")
     )
     intermediate, experts = (whole(text.get(name), name) for name in names)
+    precision = PRECISIONS[_precision(model_config, fields)]
+    own = shard(intermediate, experts_tp, names[0])
+    if precision.w_dtype is not None and own % 16:
+        raise NotUnderstood(names[0], f"{own} is no multiple of 16, and SGLang pads such weights")
     return MoeLayer(
-        PRECISIONS[_precision(model_config, fields)],
+        precision,
         hidden=whole(text.get("hidden_size"), "hidden_size"),
-        intermediate=shard(intermediate, experts_tp, names[0]),
+        intermediate=own,
         experts=shard(experts, ep, names[1]),
         top_k=whole(text.get("num_experts_per_tok"), "num_experts_per_tok"),
         tp_size=experts_tp,
         ep_size=ep,
         dtype=activations_dtype(text, model_config, fields),
-        fused_finalize=_is_fused(engine.environ),
+        fused_finalize=_is_fused(engine.environ, caller),
     )
 
 
@@ -201,6 +224,21 @@ def _precision(model_config: Mapping[str, object], fields: Mapping[str, FieldVal
     raise NotUnderstood("quantization", f"{quantization[:60]}: its experts' tensors are not derived")
 
 
-def _is_fused(environ: Mapping[str, str]) -> bool:
-    """EnvBool(False) in SGLang 0.5.23, srt/environ.py, although FlashInfer's own default is True."""
-    return environ.get(_FUSED_FINALIZE, "").lower() in ("true", "1", "yes", "y")
+def _is_fused(environ: Mapping[str, str], caller: Caller) -> bool:
+    """EnvBool warns of any other text and takes its default."""
+    value = environ.get(_FUSED_FINALIZE, "").lower()
+    return value in _YES or (caller.fuses_finalize and value not in _NO)
+
+
+def _caller(version: str) -> Caller:
+    if version not in _CALLERS:
+        raise NotUnderstood(
+            "engine_version", f"what SGLang {version[:40]} passes to its experts is not known"
+        )
+    return _CALLERS[version]
+
+
+def moe_ladder_top(version: str, max_tokens: int) -> int:
+    """The largest bucket of the experts when `max_tokens` are to be covered. Raises `NotUnderstood`."""
+    has_one_ladder = _caller(version).has_one_ladder
+    return min(max_tokens, _MAX_MOE_TOKENS) if has_one_ladder else 1 << (max_tokens - 1).bit_length()

@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 from autotune_init.background_tune import BackgroundTune, Recipe
 from autotune_init.engines import EngineCache
-from autotune_init.local_files import FileState, LocalSet, check_foreign_bytes, examine
+from autotune_init.installing import Installing, installing_of
+from autotune_init.local_files import FileState, LocalSet
 from autotune_init.outcomes import Outcome
-from autotune_init.place import Ownership, Placed, PlaceFailed, move_aside, place
+from autotune_init.place import Ownership, Placed, PlaceFailed, move_aside
 from autotune_init.plan import End, Participate, Place, after_lookup, after_participation, before_lookup
 from autotune_init.rank_file import BadRankFile
 from autotune_init.tuners import Tuner, TuneRequest
@@ -75,14 +75,10 @@ class Ending:
 def warm(pod: Pod, tools: Tools) -> Ending:
     """Run one pod to its ending. Raises `Cancelled` when told to stop; then nothing is half done."""
     try:
-        local = examine(
-            Path(pod.cache.directory),
-            pod.cache.rank_files,
-            pod.identity.environment.metadata,
-            must_agree=pod.cache.ranks_must_agree,
-        )
+        installing = installing_of(pod.cache, pod.identity.environment.metadata, pod.ownership)
     except OSError as error:
         return Ending(Outcome.COLD, "cache-dir-unreadable", f"{error.filename}: {error.strerror}")
+    local = installing.local
     step = before_lookup(local, has_store=tools.open_store is not None)
     if isinstance(step, End) or tools.open_store is None:
         return _end(step if isinstance(step, End) else End(Outcome.COLD, "no-store"), local)
@@ -91,23 +87,25 @@ def warm(pod: Pod, tools: Tools) -> Ending:
     except StoreError as error:
         return _end(End(Outcome.COLD, unreachable(error).reason, str(error)), local)
     try:
-        return _with_store(store, pod, tools, local)
+        return _with_store(store, pod, tools, installing)
     finally:
         store.close()
 
 
-def _with_store(store: ObjectStore, pod: Pod, tools: Tools, local: LocalSet) -> Ending:
+def _with_store(store: ObjectStore, pod: Pod, tools: Tools, installing: Installing) -> Ending:
     step: End | Participate | Place
     step = after_lookup(look_up(store, pod.identity), tuner=tools.tuner.name if tools.tuner else "none")
     tools.clock.sleep(0)
     if isinstance(step, Participate):
-        step = _participate(step, store, pod, tools)
+        step = _participate(step, store, pod, tools, installing)
     if isinstance(step, End):
-        return _end(step, local)
-    return _install(step, store, pod, tools, local)
+        return _end(step, installing.local)
+    return _install(step, store, pod, tools, installing)
 
 
-def _participate(step: Participate, store: ObjectStore, pod: Pod, tools: Tools) -> End | Place:
+def _participate(
+    step: Participate, store: ObjectStore, pod: Pod, tools: Tools, installing: Installing
+) -> End | Place:
     if tools.tuner is None:
         raise AssertionError("participating without a tuner")
     date = step.first.date
@@ -122,7 +120,7 @@ def _participate(step: Participate, store: ObjectStore, pod: Pod, tools: Tools) 
     tune = BackgroundTune(
         tools.tuner,
         tools.tune_request,
-        Recipe(pod.identity, provenance, pod.cache.ranks_must_agree),
+        Recipe(pod.identity, provenance, installing.check),
         clock=tools.clock,
         stop=tools.stop,
     )
@@ -147,26 +145,17 @@ def _participate(step: Participate, store: ObjectStore, pod: Pod, tools: Tools) 
     return after_participation(driver.drive(participant, step.first))
 
 
-def _install(step: Place, store: ObjectStore, pod: Pod, tools: Tools, local: LocalSet) -> Ending:
+def _install(step: Place, store: ObjectStore, pod: Pod, tools: Tools, installing: Installing) -> Ending:
     bundle = step.bundle
     ending = Ending(step.outcome, step.reason, step.detail, bundle=bundle)
     if bundle.is_empty:
-        return replace(ending, moved_aside=_clear_crashers(local))
+        return replace(ending, moved_aside=_clear_crashers(installing.local))
     try:
         contents = fetch_contents(store, pod.identity.address, bundle, step.blobs)
-        check_foreign_bytes(
-            contents,
-            pod.cache.all_rank_files,
-            pod.identity.environment.metadata,
-            must_agree=pod.cache.ranks_must_agree,
-        )
+        installing.check(contents)
         tools.clock.sleep(0)
-        placed = place(
-            {name: contents[name] for name in pod.cache.rank_files},
-            local,
-            made_at=_timestamp(bundle.provenance.created_at),
-            ownership=pod.ownership,
-            nonce=tools.nonce(),
+        placed = installing.place(
+            contents, made_at=_timestamp(bundle.provenance.created_at), nonce=tools.nonce()
         )
     except StoreError as error:
         return _cold(ending, unreachable(error).reason, str(error))

@@ -1,19 +1,20 @@
 """What already lies in the engine's directory. Starts by doubting the disk: nothing is trusted because it exists.
 
 Says what FlashInfer would do with each file (`load_configs` and `_classify_metadata_mismatches`, FlashInfer 0.7.2
-flashinfer/autotuner/autotuner.py): load it, ignore it, or die on it. It does not prove that the entries are the ones
-the engine will ask for.
+flashinfer/autotuner/autotuner.py; for entries of its own store `ManagedAutotuneCache.lookup`, autotune_cache.py): load
+it, ignore it, or die on it. It does not prove that the entries are the ones the engine will ask for.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from autotune_init.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, RankFile, parse_rank_file
+from autotune_init.store_entries import MAX_ENTRY_BYTES, BadEntry, parse_entry
 
 WILDCARD = "*"
 UNDETECTED = frozenset({"unknown", "None"})
@@ -74,9 +75,38 @@ def examine(
 
 
 def _examine_one(path: Path, metadata: Mapping[str, str]) -> LocalFile:
+    found = _read(path, MAX_RANK_FILE_BYTES)
+    if found.state is not FileState.VALID:
+        return found
+    try:
+        rank_file = parse_rank_file(found.body)
+    except BadRankFile as problem:
+        # without _metadata FlashInfer loads everything unchecked: as dangerous as a wrong file
+        return replace(found, state=FileState.CORRUPT, detail=f"{problem.reason}: {problem.detail}")
+    state, detail = judge_metadata(rank_file.metadata, metadata)
+    return replace(found, state=state, detail=detail)
+
+
+def examine_entry(path: Path) -> LocalFile:
+    """One entry of FlashInfer's own store: ABSENT, VALID, CORRUPT (a miss with a warning) or UNREADABLE to us.
+
+    Raises `NotADirectoryError`.
+    """
+    found = _read(path, MAX_ENTRY_BYTES)
+    if found.state is not FileState.VALID:
+        return found
+    try:
+        parse_entry(path.name, found.body)
+    except BadEntry as problem:
+        return replace(found, state=FileState.CORRUPT, detail=f"{problem.reason}: {problem.detail}")
+    return found
+
+
+def _read(path: Path, limit_bytes: int) -> LocalFile:
+    """The file as it lies there, called VALID; one byte past the limit is enough to see that it is too large."""
     try:
         with path.open("rb") as file:
-            body = file.read(MAX_RANK_FILE_BYTES + 1)
+            body = file.read(limit_bytes + 1)
             written_at = path.stat().st_mtime
     except FileNotFoundError:
         return LocalFile(path.name, FileState.ABSENT)
@@ -84,15 +114,7 @@ def _examine_one(path: Path, metadata: Mapping[str, str]) -> LocalFile:
         raise
     except OSError as error:
         return LocalFile(path.name, FileState.UNREADABLE, error.strerror or str(error))
-    try:
-        rank_file = parse_rank_file(body)
-    except BadRankFile as problem:
-        # without _metadata FlashInfer loads everything unchecked: as dangerous as a wrong file
-        return LocalFile(
-            path.name, FileState.CORRUPT, f"{problem.reason}: {problem.detail}", body, written_at
-        )
-    state, detail = judge_metadata(rank_file.metadata, metadata)
-    return LocalFile(path.name, state, detail, body, written_at)
+    return LocalFile(path.name, FileState.VALID, "", body, written_at)
 
 
 def judge_metadata(saved: Mapping[str, str], current: Mapping[str, str]) -> tuple[FileState, str]:

@@ -69,7 +69,11 @@ def learn_workload(
     settings: Settings, environ: Mapping[str, str], facts: Facts, group: ReplicaGroup
 ) -> Workload:
     """The question to the engine's recipe. Raises `NodeUnknown`: environment-no-gpu, unknown-engine-version."""
-    version = settings.engine_version or facts.packages.get(settings.engine)
+    version = settings.engine_version or (
+        facts.metadata.get("flashinfer_version")
+        if settings.engine == "flashinfer"
+        else facts.packages.get(settings.engine)
+    )
     if version is None:
         detail = f"{settings.engine} is not installed beside us; state --engine-version"
         raise NodeUnknown("unknown-engine-version", detail)
@@ -88,6 +92,7 @@ def learn_workload(
         cache_dir=str(Path(settings.cache_dir).absolute()) if settings.cache_dir else None,
         gpu_uuids=facts.gpu.uuids,
         node_rank=group.node_rank,
+        metadata=facts.metadata,
     )
     tuned = with_side_file(config, directory) if config is not None and directory else config
     return Workload(question, tuned, (warning,) if warning else ())

@@ -15,6 +15,7 @@ from typing import TextIO
 from autotune_init import __version__
 from autotune_init.ending import finish
 from autotune_init.engines import EngineCache
+from autotune_init.engines.flashinfer_store import manifest_of
 from autotune_init.engines.registry import ask
 from autotune_init.facts import Facts, to_json
 from autotune_init.flow import Ending, Pod, Tools, warm
@@ -179,6 +180,7 @@ class _Run:
             environ={name: text for name, text in self.environ.items() if not name.startswith("AUTOTUNE_")},
             python=self.settings.python or sys.executable,
             metadata=facts.metadata,
+            store_manifest=(manifest_of(facts.metadata, cache.resolved) if cache.kind == "entries" else None),
         )
 
     def _tell_step(self, step: Step) -> None:

@@ -114,7 +114,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "kimi_k2": ("DeepseekV3ForCausalLM", {"model_type": "kimi_k2", **_MLA}),
     "gpt_oss": (
         "GptOssForCausalLM",
-        {"model_type": "gpt_oss", "head_dim": 64, "num_local_experts": 32, "num_experts_per_tok": 4,
+        {"model_type": "gpt_oss", "num_hidden_layers": 8, "head_dim": 64, "num_local_experts": 32, "num_experts_per_tok": 4,
          "experts_per_token": 4, "sliding_window": 128, "swiglu_limit": 7.0,
          "layer_types": ["sliding_attention", "full_attention"] * 4},
     ),
@@ -408,6 +408,18 @@ llama4-none-big|--tp 8
 llama4-fp8-big|--tp 8 --enable-multimodal
 llama4-mofp4-big|--tp 8
 llama4-ct-big|--tp 8
+llama-none-big|--tp 2 --quantization fp8 --speculative-algorithm EAGLE3 --speculative-draft-model-path drafts/eagle3-llama
+llama-mofp8-big|--tp 2 --quantization modelopt_fp8 --speculative-algorithm EAGLE --speculative-draft-model-path drafts/eagle-llama-fp8
+llama-none-big|--tp 2 --dtype float16 --speculative-algorithm EAGLE --speculative-draft-model-path drafts/eagle-llama
+llama-none-big|--tp 2 --speculative-algorithm EAGLE --speculative-draft-model-path drafts/eagle-llama-fp8 --speculative-draft-model-quantization unquant
+llama-none-big|--tp 2 --speculative-algorithm EAGLE3
+qwen3_moe-mofp4-big|--tp 4 --quantization modelopt_fp4 --speculative-algorithm EAGLE3 --speculative-draft-model-path drafts/eagle3-llama
+qwen3_moe-mofp8-big|--tp 4 --speculative-algorithm EAGLE3 --speculative-draft-model-path drafts/eagle3-llama --dp 2 --enable-dp-attention
+qwen3_moe-fp8-big|--tp 4 --moe-a2a-backend deepep --speculative-algorithm EAGLE3 --speculative-draft-model-path drafts/eagle3-llama
+deepseek_v3-mofp4-big|--tp 4 --quantization modelopt_fp4 --speculative-algorithm EAGLE
+deepseek_v3-fp8-big|--tp 8 --quantization fp8 --speculative-algorithm NEXTN
+deepseek_v32-fp8-big|--tp 8 --speculative-algorithm EAGLE
+glm4_moe-mofp4-big|--tp 8 --speculative-algorithm EAGLE
 minimax_m2-fp8-big|--tp 4 --trust-remote-code
 minimax_m2-none-big|--tp 4
 minimax_m2-mofp4-big|--tp 4

@@ -1,8 +1,11 @@
 """Shell lines against the real shells: what is read is what dash and bash start, or the line is refused."""
 
+import json
 import os
 import shutil
+import string
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +20,8 @@ ENVIRON = {
     "EMPTY": "", "WORD": "org/model", "TWO": "a  b", "EDGES": " x\ty\n", "FLAG": "--tp 8 --trust-remote-code",
     "QUOTED": "it's \"q\" \\ $WORD", "STAR": "*", "JSON": '{"a":[1,2]}', "TILDE": "~",
 }  # fmt: skip
-# the shells' own, and stdbuf's
-OWN = {"PWD", "OLDPWD", "SHLVL", "_", "LD_PRELOAD", "_STDBUF_O"}
+# the shells' own (the recording program is one too), and stdbuf's
+OWN = {"PWD", "OLDPWD", "SHLVL", "_", "IFS", "LD_PRELOAD", "_STDBUF_I", "_STDBUF_O", "_STDBUF_E"}
 RECORDER = """#!/bin/sh
 { printf '%s\\0' "$@"; printf '\\1\\0'; exec /usr/bin/env -0; } >> "@FILE@"
 """
@@ -52,6 +55,10 @@ def started(stage: Path, program: str, shell: str, line: str, arguments, environ
         timeout=20,
     )
     assert record.exists(), (program, line, done)
+    return recorded(record)
+
+
+def recorded(record: Path):
     words, _, after = record.read_bytes().partition(b"\1\0")
     assert b"\1\0" not in after, "started twice"
     argv = [word.decode() for word in words.split(b"\0")[:-1]]
@@ -88,22 +95,19 @@ FRAGMENTS = (
     "(", ")", "`", "$(", "=", "A=", "A=b ", "a", "b", "--x", "-", "--", "~", "*", "?", "[", "]", "!", ":", ",", "%", "^", "@", "+", "é",
     "$WORD", "$TWO", "$EDGES", "$EMPTY", "$QUOTED", "$JSON", "$STAR", "$UNSET", "$A", "${A}", "${WORD}", '"$TWO"', '"$EDGES"',
     '"$@"', "$@", '"$1"', "$1", "$0", "${2}", "$#", "$?", "${UNSET:-}", "${UNSET:-a b}", "${EMPTY:-x}", "${EMPTY-x}", "${TWO:+ y z }",
-    "${UNSET:+z}", "${WORD:?no}", '"${UNSET:-a b}"', "${UNSET:-$TWO}", "${UNSET:-${EDGES}}", "${WORD#o}", "${#WORD}", "export ",
+    "${UNSET:+z}", "${WORD:?no}", '"${UNSET:-a b}"', "${UNSET:-$TWO}", "${UNSET:-${EDGES}}", "${WORD#o}", "${#WORD}", "${TERM:-x}", "${SHELL-y}", "${HOSTNAME:+z}", "export ",
     "export A=", "export A=c; ", "unset WORD; ", "set -e; ", "cd /tmp && ", "cd sub; ", "exec ", "sglang serve ", "echo a; ", "true && ",
     "env ", "env -u WORD ", "env B=1 ", "nice -n 1 ", "timeout 9 ", "if", "then", "done", "time ", "$'a\\tb\\''", "IFS=, ", "in ", "\r", "\x7f",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("environ", [ENVIRON], ids=["environment"])
 @many
 @given(shell=shells, before=st.lists(st.sampled_from(FRAGMENTS), max_size=3),
        after=st.lists(st.sampled_from(FRAGMENTS), max_size=10),
        arguments=st.lists(st.sampled_from(["", "a b", "--x", "$WORD", "*"]), max_size=3))  # fmt: skip
 @example(shell="sh", before=[], after=["$TWO", '""'], arguments=[])
-def test_a_heap_of_shell_is_read_as_shells_read_it_or_refused(
-    stage, environ, shell, before, after, arguments
-):
-    agree(stage, shell, "".join(before) + "sglang serve " + "".join(after), arguments, environ)
+def test_a_heap_of_shell_is_read_as_shells_read_it_or_refused(stage, shell, before, after, arguments):
+    agree(stage, shell, "".join(before) + "sglang serve " + "".join(after), arguments)
 
 
 texts = st.text(st.sampled_from("ab$\"'\\ \t\n#;&|<>()*?[]{}~!=%é`,-/"), max_size=6)
@@ -134,7 +138,7 @@ words = st.one_of(
 gaps = st.sampled_from([" ", "  ", "\t", " \\\n  ", " \\\n"])
 starts = st.sampled_from([
     "", "exec ", "set -e\n", "set -ex; exec ", "set -eo errexit\n", "export A='b c' && ", "export A=1 B=2\n# why\n\n", "A=1; ",
-    "export WORD=${WORD}; ", 'NEW="$TWO"; export NEW; ', "unset WORD TWO\nexport TWO='p q' WORD=o EXTRA; ", "EMPTY=full ",
+    "export WORD=${WORD}; ", 'NEW="$TWO"; export NEW; ', "unset WORD TWO\nexport TWO='p q' WORD=o EXTRA; ", "EMPTY=full ", "unset TILDE; TILDE=x; ",
     "ulimit -n 64; exec ", "echo it is $TWO >log 2>&1; ", "mkdir -p sub && cd sub && ", "true && ", "date >/dev/null; umask 022; ",
     "exec env -u TILDE B=2 ", "nice -n 1 timeout 60 ", "exec setsid -w stdbuf -oL ", "B=$WORD C='' exec ",
 ])  # fmt: skip
@@ -148,14 +152,90 @@ ends = st.sampled_from(
 def test_what_people_write_is_read_and_read_alike(stage, shell, start, line, end):
     written = start + "sglang serve" + "".join(gap + word for gap, word in line) + end
 
-    # a variable that the start unsets, and a $ that a quoting leaves open, may be refused
-    assert agree(stage, shell, written) or "unset" in start
+    assert agree(stage, shell, written)
+
+
+MARKS = [
+    *string.punctuation,
+    *(chr(code) for code in range(1, 33)),
+    "a",
+    "0",
+    "\x7f",
+    "é",
+    "\u3000",
+    "\u0085",
+    "\u00a0",
+]
+PLACES = ["a{}b", "{}", "a {}", "'{}'", '"{}"', "\\{}", '"\\{}"', "${}", '"${}"', "a{}= b", "{}>f"]
 
 
 @pytest.mark.parametrize("shell", sorted(SHELLS))
-@pytest.mark.parametrize("mark", [chr(code) for code in range(1, 128)] + ["é", "\u3000", "\u0085", "\u00a0"])
+@pytest.mark.parametrize("place", PLACES)
+def test_every_character_in_every_place(stage, shell, place):
+    for mark in MARKS:
+        agree(stage, shell, "sglang serve " + place.format(mark))
+
+
 @pytest.mark.parametrize(
-    "around", ["a{}b", "{}", "a {}", "'{}'", '"{}"', "\\{}", '"\\{}"', "${}", '"${}"', "a{}= b", "{}>f"]
+    "words",
+    [
+        ["env", "A=b", "C="],
+        ["env", "-u", "WORD", "-uTWO", "--unset=FLAG", "--", "A=b=c"],
+        ["env", "-i", "PATH=/usr/bin:/bin", "A=b"],
+        ["env", "-", "PATH=/usr/bin:/bin"],
+        ["env", "--ignore-environment", "--unset", "X"],
+        ["nice"],
+        ["nice", "-n", "5"],
+        ["nice", "-n5", "--adjustment=1"],
+        ["nohup"],
+        ["nohup", "--"],
+        ["timeout", "9"],
+        ["timeout", "-k", "5", "--signal=TERM", "--foreground", "1m"],
+        ["timeout", "-k5", "-s", "KILL", "--preserve-status", "--", "9"],
+        ["stdbuf", "-oL", "-e", "0", "--input=0"],
+        ["setsid", "-w"],
+        ["setsid", "--wait", "--"],
+        ["ionice", "-t", "-c2", "-n", "7"],
+        ["ionice", "--class", "2", "--ignore"],
+        ["taskset", "-c", "0-1023"],
+        ["taskset", "-ac", "0-1023"],
+        ["taskset", "--all-tasks", "ffffffff"],
+        ["env", "A=b", "timeout", "9", "nice", "-n", "1"],
+        ["timeout", "9", "sh", "-ec", 'exec "$@"', "start"],
+    ],
+    ids=ascii,
 )
-def test_every_character_in_every_place(stage, shell, around, mark):
-    agree(stage, shell, "sglang serve " + around.format(mark))
+def test_a_wrapper_starts_what_we_say_it_starts(stage, words):
+    environ = {**ENVIRON, "PATH": "/usr/bin:/bin"}
+    program = [*words, str(stage / "bin" / "sglang"), "serve", "--x", "a b", "--", "-n", "A=b"]
+    read = read_command(program, environ, None)
+    record = stage / "record"
+    record.unlink(missing_ok=True)
+    subprocess.run(
+        program,
+        env=environ,
+        cwd=stage / "work",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=20,
+    )
+    argv, environment = recorded(record)
+
+    assert list(read.argv) == argv
+    assert {name: text for name, text in read.environ.items() if name not in OWN} == environment
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["-m", "sglang.launch_server"], ["-u", "-B", "-Xdev", "-m", "sglang.launch_server"], ["-uW", "ignore", "-msglang.launch_server"],
+     ["-X", "utf8", "-OOum", "sglang.launch_server"], ["--check-hash-based-pycs", "never", "-sS", "-m", "sglang.launch_server"]],
+    ids=ascii,
+)  # fmt: skip
+def test_pythons_own_options_are_read_as_python_reads_them(tmp_path, options):
+    (tmp_path / "sglang").mkdir()
+    (tmp_path / "sglang" / "launch_server.py").write_text("import json, sys; print(json.dumps(sys.argv[1:]))")
+    command = [sys.executable, *options, "--model-path", "-m", "-X", "x", "--"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, timeout=20)
+
+    assert list(read_command(command, {}, None).argv) == json.loads(done.stdout)

@@ -11,6 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.init import fake_cuda
+from tests.init.test_flashinfer_cpu import LLAMA, TOOLS
+from tests.init.test_flashinfer_cpu import METADATA as FLASHINFER_METADATA
 
 from autotune_init.tuners import TuneRequest, TunerFailed, engine_watch
 from autotune_init.tuners.child import run_child
@@ -112,7 +115,7 @@ def test_the_engine_is_started_with_the_pods_flags_and_dummy_weights_and_its_fil
     assert engine.recorded("load_format") == ["dummy"]
     assert engine.recorded("cwd") == [os.getcwd()]
     [environ] = engine.recorded("environ")
-    assert environ["SGLANG_CACHE_DIR"] == str(request.scratch / "engine")
+    assert Path(environ["SGLANG_CACHE_DIR"]).parent == request.scratch
     assert environ["MARK"] == "from the pod"
     assert "SGLANG_GRPC_PORT" not in environ
 
@@ -135,6 +138,24 @@ def test_with_a_draft_worker_both_folders_come_from_one_start(engine):
     assert (again.scratch / "rank_tp0_pp0_dp0.json").is_file()
 
 
+def test_relative_paths_begin_where_the_engines_do(engine, tmp_path):
+    engine.tune(engine.request("--stub-mode", "nothing", tp=1, engine_directory=str(tmp_path)))
+    assert engine.recorded("cwd") == [str(tmp_path)]
+
+
+def test_a_directory_that_is_not_there_is_said(engine):
+    failure = engine.fails(engine.request(engine_directory="/nonexistent"))
+    assert (failure.reason, "/nonexistent" in failure.detail) == ("tuner-unavailable", True)
+
+
+def test_the_same_scratch_serves_a_second_start_without_being_a_warm_cache(engine):
+    request = engine.request(tp=1)
+    engine.tune(request)
+    engine.tune(replace(request, engine_argv=(*request.engine_argv, "--log-level", "debug")))
+    roots = {environ["SGLANG_CACHE_DIR"] for environ in engine.recorded("environ")}
+    assert len(roots) == 2
+
+
 def test_a_changed_command_line_is_another_start(engine):
     engine.tune(engine.request(tp=1))
     engine.tune(engine.request("--log-level", "debug", tp=1))
@@ -144,7 +165,8 @@ def test_a_changed_command_line_is_another_start(engine):
 def test_a_start_whose_files_are_gone_is_made_again(engine):
     request = engine.request(tp=1)
     engine.tune(request)
-    (request.scratch / "engine").rename(request.scratch / "gone")
+    [root] = request.scratch.glob("engine-*")
+    root.rename(request.scratch / "gone")
     engine.tune(replace(request, scratch=engine.request(tp=1).scratch))
     assert len(engine.recorded("argv")) == 2
 
@@ -329,3 +351,77 @@ def test_a_child_that_has_done_enough_is_ended(tmp_path):
         progress=seen.append, is_enough=lambda: bool(seen),
     )  # fmt: skip
     assert (result.ending, result.exit_code) == ("enough", -15)
+
+
+@pytest.mark.flashinfer
+@pytest.mark.parametrize(("flashinfer", "version"), [("0.6.18", "0.5.21"), ("0.7.2", "0.5.23")])
+def test_flashinfers_real_autotuner_behind_a_launcher_that_derives_sglangs_folder_itself(
+    tmp_path, flashinfer, version
+):
+    """CUDA alone is faked: log lines, bars, ranks that reduce their timings, saving and loading are the real ones."""
+    from autotune_init.engines import EngineCache, Question
+    from autotune_init.engines.registry import ask
+
+    real = TOOLS / f"fi-{flashinfer}" / "bin" / "python"
+    if not real.exists():
+        reason = f"{real} is absent: make flashinfer-envs builds it"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    for name in ("site", "workspace", "model", "scratch"):
+        (tmp_path / name).mkdir()
+    fake_cuda.sitecustomize(tmp_path / "site")
+    config = {"architectures": ["LlamaForCausalLM"], **LLAMA}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "facts.json").write_text("{}")
+    metadata = FLASHINFER_METADATA[flashinfer]
+    argv = ("--model-path", str(tmp_path / "model"), "--quantization", "modelopt_fp8", "--moe-runner-backend",
+            "flashinfer_cutlass", "--tp", "2", "--max-running-requests", "64")  # fmt: skip
+    answer = ask(
+        Question(
+            "sglang",
+            version,
+            metadata["flashinfer_version"],
+            (9, 0),
+            argv=argv,
+            model_config=config,
+            cache_dir="/c",
+        )
+    )
+    assert isinstance(answer, EngineCache), answer
+    told: list[str] = []
+    launcher = Path(__file__).parents[1] / "gpu" / "launcher_that_tunes.py"
+    tuner = EngineTuner(
+        clock=SystemClock(), progress=told.append, program=(str(real), str(launcher)), settle_s=1.0
+    )
+    request = TuneRequest(
+        scratch=tmp_path / "scratch",
+        rank_files=answer.all_rank_files,
+        facts_path=tmp_path / "facts.json",
+        deadline_s=150.0,
+        max_tokens=64,
+        resolved=answer.resolved,
+        model_config=config,
+        environ={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "PYTHONPATH": str(tmp_path / "site"),
+            "FLASHINFER_WORKSPACE_BASE": str(tmp_path / "workspace"),
+            "FAKE_CUDA_METADATA": json.dumps(
+                {k: v for k, v in metadata.items() if k != "flashinfer_version"}
+            ),
+            "STANDIN_ENGINE_VERSION": version,
+            "TQDM_MININTERVAL": "0",
+        },
+        python=str(real),
+        metadata=metadata,
+        engine="sglang",
+        engine_version=version,
+        engine_argv=argv,
+        cache_folders=(answer.directory.removeprefix("/c/"),),
+    )
+    result = tuner.tune(request, threading.Event())
+    assert sorted(result.files) == sorted(answer.all_rank_files)
+    assert result.coverage.ops == {"fp8_gemm": result.coverage.entries}
+    assert result.coverage.max_bucket == 64
+    assert result.verified == "loads"
+    assert any(line.startswith("autotune: op fp8_gemm ") for line in told), told
+    assert {"autotune: done (TP0)", "autotune: done (TP1)"} <= set(told)

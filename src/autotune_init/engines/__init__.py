@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 FieldValue = str | int | bool | None
 
@@ -15,6 +16,9 @@ class Question:
     `capability` is (major, minor), e.g. (9, 0). `model_config` is the parsed config.json of the model, or None where
     it could not be had. `fields` are the operator's `--field name=value` statements; they win over everything.
     `environ` is the engine container's environment. `node_rank` is what the controller says; argv's wins.
+    `quant_config` is hf_quant_config.json beside config.json; `draft_config` and `draft_quant_config` are the draft
+    model's, where it is another one. `driver` is the NVIDIA driver's version, like "580.95".
+    `metadata` is FlashInfer's, of this node; only FlashInfer's own store is named after it.
     """
 
     engine: str
@@ -28,6 +32,11 @@ class Question:
     cache_dir: str | None = None
     gpu_uuids: tuple[str, ...] = ()
     node_rank: int | None = None
+    driver: str | None = None
+    quant_config: Mapping[str, object] | None = None
+    draft_config: Mapping[str, object] | None = None
+    draft_quant_config: Mapping[str, object] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,8 @@ class EngineCache:
     `resolved` are the fields in the spelling of docs (tp_size, quantization, ...), for tuners.
     `tunes` says whether the engine tunes at all in this configuration; None where only the loaded model decides.
     `draft` is the draft worker's own cache, where there is one that may tune.
+    `kind` "entries": FlashInfer's own store, one file an entry. Then `directory` ends in the environment's hash, and no
+    rank has a file of its own (both tuples are empty).
     """
 
     engine: str
@@ -70,6 +81,7 @@ class EngineCache:
     tunes: bool | None = None
     tunes_why: str = ""
     draft: EngineCache | None = None
+    kind: Literal["rank-files", "entries"] = "rank-files"
 
 
 @dataclass(frozen=True)

@@ -8,96 +8,90 @@ Sources: SGLang 0.5.12 srt/server_args.py `add_cli_args`; 0.5.23 srt/arg_groups/
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 
-# flag -> field of the key or of the replica's shape; aliases as argparse knows them, unambiguous prefixes included
-KEY_FLAGS: Mapping[str, str] = {
-    "--model-path": "model_path",
-    "--model": "model_path",
-    "--dtype": "dtype",
-    "--quantization": "quantization",
-    "--moe-runner-backend": "moe_runner_backend",
-    "--tp": "tp_size",
-    "--tp-size": "tp_size",
-    "--tensor-parallel-size": "tp_size",
-    "--pp-size": "pp_size",
-    "--pipeline-parallel-size": "pp_size",
-    "--dp": "dp_size",
-    "--dp-size": "dp_size",
-    "--data-parallel-size": "dp_size",
-    "--ep": "moe_ep_size",
-    "--ep-size": "moe_ep_size",
-    "--expert-parallel-size": "moe_ep_size",
-    "--nnodes": "nnodes",
-    "--node-rank": "node_rank",
+# the parser's name of a setting -> ours, for settings that are inputs of the key or of the replica's shape
+KEY_DESTS: Mapping[str, str] = {
+    "model_path": "model_path",
+    "dtype": "dtype",
+    "quantization": "quantization",
+    "moe_runner_backend": "moe_runner_backend",
+    "tp_size": "tp_size",
+    "pp_size": "pp_size",
+    "dp_size": "dp_size",
+    "attn_dp_size": "attn_dp_size",
+    "ep_size": "moe_ep_size",
+    "nnodes": "nnodes",
+    "node_rank": "node_rank",
+    # the same in releases whose parser calls them by their first flag
+    "tensor_parallel_size": "tp_size",
+    "pipeline_parallel_size": "pp_size",
+    "data_parallel_size": "dp_size",
+    "expert_parallel_size": "moe_ep_size",
 }
-SKIP_OPS = "--flashinfer-autotune-skip-ops"  # since 0.5.17, where it came into the key's text
-DISABLE_AUTOTUNE = "--disable-flashinfer-autotune"
-DP_ATTENTION = "--enable-dp-attention"
+SKIP_OPS = "flashinfer_autotune_skip_ops"  # since 0.5.17, where it came into the key's text
+DISABLE_AUTOTUNE = "disable_flashinfer_autotune"
+DP_ATTENTION = "enable_dp_attention"
+A2A = "moe_a2a_backend"
+TRUST = "trust_remote_code"
+OVERRIDES = "json_model_override_args"
+DETERMINISTIC = "enable_deterministic_inference"
+FP4_GEMM, FP8_GEMM = "fp4_gemm_runner_backend", "fp8_gemm_runner_backend"
 
-# a prefix of several flags, so that argparse ends the start, in every release
-AMBIGUOUS: Mapping[str, str] = {"--pp": "--pp-size"}
-
-# harmless, but not in every release: flag -> the first release that takes it, the first that does not any more
-HARMLESS_FROM_TO: Mapping[str, tuple[str, str | None]] = {
-    "--cuda-graph-max-bs": ("0.5.12", "0.5.20"),  # from then on a prefix of -decode and -prefill
-    "--cuda-graph-max-bs-decode": ("0.5.14", None),
-}
-
-HARMLESS_SWITCHES = frozenset({
-    "--allow-auto-truncate", "--disable-cuda-graph", "--disable-cuda-graph-padding", "--disable-custom-all-reduce",
-    "--disable-chunked-prefix-cache", "--disable-outlines-disk-cache", "--disable-overlap-schedule", "--disable-radix-cache",
-    "--disable-shared-experts-fusion", "--disable-tokenizer-batch-decode", "--enable-cache-report", "--enable-dp-lm-head",
-    "--enable-flashinfer-allreduce-fusion", "--enable-memory-saver", "--enable-metrics",
-    "--enable-metrics-for-all-schedulers", "--enable-mixed-chunk", "--enable-nccl-nvls", "--enable-p2p-check",
-    "--enable-priority-scheduling", "--enable-request-time-stats-logging", "--enable-symm-mem",
-    "--enable-tokenizer-batch-encode", "--enable-torch-compile", "--incremental-streaming-output", "--log-requests", "--show-time-cost",
-    "--skip-server-warmup", "--skip-tokenizer-init", "--sleep-on-idle",
-    "--trust-remote-code",  # matters only with auto_map in config.json, which is refused by itself
-    "--weight-loader-disable-mmap",
+# read by the rules of sglang_argv.py, sglang_draft.py and sglang_tunes.py
+RULED_DESTS = frozenset({
+    SKIP_OPS, DISABLE_AUTOTUNE, DP_ATTENTION, A2A, TRUST, DETERMINISTIC, FP4_GEMM, FP8_GEMM, "speculative_algorithm",
+    "speculative_draft_model_path", "speculative_draft_model_quantization", "speculative_eagle_topk",
+    "speculative_moe_runner_backend", "speculative_num_draft_tokens", "speculative_num_steps",
 })  # fmt: skip
 
-HARMLESS_VALUES = frozenset({
-    "--admin-api-key", "--api-key", "--attention-backend", "--base-gpu-id", "--chat-template", "--chunked-prefill-size",
-    "--completion-template", "--constrained-json-whitespace-pattern", "--context-length", "--crash-dump-folder",
-    "--decode-attention-backend", "--decode-log-interval", "--dist-init-addr", "--dist-timeout", "--download-dir",
-    "--fastapi-root-path", "--file-storage-path", "--fp4-gemm-backend", "--fp8-gemm-backend", "--gpu-id-step",
-    "--grammar-backend", "--hf-chat-template-name", "--host", "--kv-cache-dtype", "--load-balance-method", "--log-level",
-    "--log-level-http", "--log-requests-level", "--max-prefill-tokens", "--max-queued-requests",
-    "--max-running-requests", "--max-total-tokens", "--mem-fraction-static", "--moe-dense-tp-size", "--nccl-port",
-    "--num-continuous-decode-steps", "--page-size", "--port", "--prefill-attention-backend", "--prefill-max-requests",
-    "--preferred-sampling-params", "--radix-eviction-policy", "--random-seed", "--reasoning-parser", "--revision",
-    "--sampling-backend", "--sampling-defaults", "--schedule-conservativeness", "--schedule-policy",
-    "--served-model-name", "--soft-watchdog-timeout", "--stream-interval", "--swa-full-tokens-ratio",
-    "--tokenizer-mode", "--tokenizer-path", "--tokenizer-worker-num", "--tool-call-parser", "--torch-compile-max-bs",
-    "--triton-attention-num-kv-splits", "--watchdog-timeout", "--weight-version",
+# settings whose values moved no key when the releases resolved them
+HARMLESS_DESTS = frozenset({
+    "admin_api_key", "allow_auto_truncate", "api_key", "attention_backend", "base_gpu_id", "chat_template",
+    "chunked_prefill_size", "completion_template", "constrained_json_whitespace_pattern", "context_length",
+    "crash_dump_folder", "cuda_graph_max_bs", "cuda_graph_max_bs_decode", "decode_attention_backend",
+    "decode_log_interval", "disable_chunked_prefix_cache", "disable_cuda_graph", "disable_cuda_graph_padding",
+    "disable_custom_all_reduce", "disable_outlines_disk_cache", "disable_overlap_schedule", "disable_radix_cache",
+    "disable_shared_experts_fusion", "disable_tokenizer_batch_decode", "dist_init_addr", "dist_timeout",
+    "download_dir", "enable_cache_report", "enable_dp_lm_head", "enable_flashinfer_allreduce_fusion",
+    "enable_memory_saver", "enable_metrics", "enable_metrics_for_all_schedulers", "enable_mixed_chunk",
+    "enable_nccl_nvls", "enable_p2p_check", "enable_priority_scheduling", "enable_request_time_stats_logging",
+    "enable_symm_mem", "enable_tokenizer_batch_encode", "enable_torch_compile", "fastapi_root_path",
+    "file_storage_path", "gpu_id_step", "grammar_backend", "hf_chat_template_name", "host",
+    "incremental_streaming_output", "kv_cache_dtype", "load_balance_method", "log_level", "log_level_http",
+    "log_requests", "log_requests_level", "max_prefill_tokens", "max_queued_requests", "max_running_requests",
+    "max_total_tokens", "mem_fraction_static", "moe_dense_tp_size", "nccl_port", "num_continuous_decode_steps",
+    "page_size", "port", "preferred_sampling_params", "prefill_attention_backend", "prefill_max_requests",
+    "radix_eviction_policy", "random_seed", "reasoning_parser", "revision", "sampling_backend", "sampling_defaults",
+    "schedule_conservativeness", "schedule_policy", "served_model_name", "show_time_cost", "skip_server_warmup",
+    "skip_tokenizer_init", "sleep_on_idle", "soft_watchdog_timeout", "stream_interval", "swa_full_tokens_ratio",
+    "tokenizer_mode", "tokenizer_path", "tokenizer_worker_num", "tool_call_parser", "torch_compile_max_bs",
+    "triton_attention_num_kv_splits", "watchdog_timeout", "weight_loader_disable_mmap", "weight_version",
 })  # fmt: skip
 
-# values that no rule reads; any other value of these flags is refused
+# values that no rule reads; any other value of these is refused
 HARMLESS_WITH: Mapping[str, frozenset[str]] = {
-    "--device": frozenset({"cuda"}),
-    "--load-format": frozenset({"auto", "safetensors", "dummy"}),
-    "--model-impl": frozenset({"auto"}),
-    "--moe-a2a-backend": frozenset({"none"}),
+    "deepep_mode": frozenset({"auto"}),
+    "device": frozenset({"cuda"}),
+    "load_format": frozenset({"auto", "safetensors", "dummy"}),
+    "model_impl": frozenset({"auto"}),
 }
 
-# Flags, and abbreviations of them, that decide the rank files, skip_ops or whether there is a cache at all. One that is
-# not understood is refused even where every field of the key is stated.
-SHAPE_PREFIXES = ("--attn-dp", "--config", "--da", "--disable-flashinfer", "--dp", "--dw", "--enable-dp-a",
+# settings that decide the rank files, skip_ops or whether there is a cache at all: one that is not understood is
+# refused even where every field of the key is stated
+SHAPE_DESTS = frozenset({
+    "attn_dp_size", "nnodes", "node_rank", DP_ATTENTION, SKIP_OPS, DISABLE_AUTOTUNE, "config", "attn_cp_size",
+    "moe_dp_size", *(dest for dest in KEY_DESTS if dest.endswith("p_size") or dest.endswith("parallel_size")),
+})  # fmt: skip
+# the same for words that are no flag of the release, which a fork may have
+SHAPE_PREFIXES = ("--attn-", "--config", "--da", "--disable-flashinfer", "--dp", "--dw", "--enable-dp-a",
                   "--flashinfer-a", "--nn", "--nod")  # fmt: skip
 
 # names of model paths for which SGLang reads another config than config.json: 0.5.12 to 0.5.23
 # srt/utils/hf_transformers/mistral_utils.py `is_mistral_model`
 MISTRAL_FORMAT_NAMES = ("mistral-large-3", "mistral-small-4", "leanstral", "eagle")
-
-DTYPES: Mapping[str, str] = {
-    "bfloat16": "torch.bfloat16",
-    "float16": "torch.float16",
-    "half": "torch.float16",
-    "float32": "torch.float32",
-    "float": "torch.float32",
-}
 
 # SGLANG_* variables that no argument rule reads, or whose effect is handled where they are read here. Any other one
 # that is set is refused: there are hundreds, and some replace the MoE backend (SGLANG_CUTLASS_MOE), the a2a backend
@@ -121,6 +115,22 @@ _SERVICE_LINK = re.compile(
     r"SGLANG_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)\Z"
 )
 DP_RANK_VARIABLE = "SGLANG_DP_RANK"  # sets the dp rank in the file name: srt/managers/scheduler.py
+
+
+# what --json-model-override-args may replace without touching the key: numbers that no rule reads
+_HARMLESS_OVERRIDES = frozenset({
+    "max_position_embeddings", "num_experts_per_tok", "num_hidden_layers", "rope_scaling", "rope_theta",
+    "sliding_window", "index_topk",
+})  # fmt: skip
+
+
+def is_harmless_override(text: str) -> bool:
+    """Whether --json-model-override-args replaces only what no rule reads."""
+    try:
+        replaced = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(replaced, dict) and replaced.keys() <= _HARMLESS_OVERRIDES
 
 
 def may_change_the_key(variable: str) -> bool:

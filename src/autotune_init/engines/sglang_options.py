@@ -262,3 +262,588 @@ OPTIONS = """\
 0.5.23 0.5.23 some
 --return-aux-hidden-state-layer-ids
 """
+
+# "first release, last release, setting" and the only values that the parser takes for it
+CHOICES = """\
+0.5.12 0.5.12.post1 attention_backend
+  aiter ascend compressed cutlass_mla dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla flex_attention
+  intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.13 0.5.16 attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.17 0.5.18 attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention hpc_ops intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.19 0.5.19 attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention hpc_ops intel_amx intel_xpu minicpm_flashattn minicpm_flashinfer nsa tokenspeed_mla torch_native
+  triton trtllm_mha trtllm_mla wave
+0.5.20 0.5.21 attention_backend
+  aiter ascend compressed cutedsl_mla dsa dsv4 fa3 fa4 flashinfer flashmla flex_attention hpc_ops intel_amx
+  intel_xpu minicpm_flashattn minicpm_flashinfer nsa qsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla
+  wave
+0.5.22 0.5.23 attention_backend
+  aiter ascend compressed cutedsl_mla dsa dsv4 fa3 fa4 flashinfer flashmla flex_attention hpc_ops intel_amx
+  intel_xpu llada2_cfg_flashinfer minicpm_flashattn minicpm_flashinfer nsa qsa tokenspeed_mla torch_native triton
+  trtllm_mha trtllm_mla wave
+0.5.15 0.5.16 bf16_gemm_backend
+  auto cutedsl
+0.5.17 0.5.18 bf16_gemm_backend
+  auto cutedsl torch
+0.5.19 0.5.19 bf16_gemm_backend
+  auto cutedsl flashinfer_pr4266 gemv torch
+0.5.20 0.5.23 bf16_gemm_backend
+  auto cutedsl gemv torch
+0.5.21 0.5.23 boundary_reduction
+  ar auto rs rs+rsv rsv
+0.5.14 0.5.23 cp_strategy
+  interleave zigzag
+0.5.14 0.5.21 cuda_graph_backend_decode
+  breakable disabled full tc_piecewise
+0.5.22 0.5.23 cuda_graph_backend_decode
+  breakable disabled full
+0.5.14 0.5.21 cuda_graph_backend_prefill
+  breakable disabled full tc_piecewise
+0.5.22 0.5.23 cuda_graph_backend_prefill
+  breakable disabled full
+0.5.14 0.5.21 cuda_graph_tc_compiler
+  eager inductor
+0.5.17 0.5.23 dcp_comm_backend
+  a2a ag_rs fi_a2a
+0.5.12 0.5.12.post1 decode_attention_backend
+  aiter ascend compressed cutlass_mla dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla flex_attention
+  intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.13 0.5.16 decode_attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.17 0.5.18 decode_attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention hpc_ops intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.19 0.5.19 decode_attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention hpc_ops intel_amx intel_xpu minicpm_flashattn minicpm_flashinfer nsa tokenspeed_mla torch_native
+  triton trtllm_mha trtllm_mla wave
+0.5.20 0.5.21 decode_attention_backend
+  aiter ascend compressed cutedsl_mla dsa dsv4 fa3 fa4 flashinfer flashmla flex_attention hpc_ops intel_amx
+  intel_xpu minicpm_flashattn minicpm_flashinfer nsa qsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla
+  wave
+0.5.22 0.5.23 decode_attention_backend
+  aiter ascend compressed cutedsl_mla dsa dsv4 fa3 fa4 flashinfer flashmla flex_attention hpc_ops intel_amx
+  intel_xpu llada2_cfg_flashinfer minicpm_flashattn minicpm_flashinfer nsa qsa tokenspeed_mla torch_native triton
+  trtllm_mha trtllm_mla wave
+0.5.15 0.5.23 decoupled_spec_role
+  drafter null verifier
+0.5.13 0.5.23 deepep_dispatcher_output_dtype
+  auto bf16 fp8 int8 nvfp4
+0.5.12 0.5.23 deepep_mode
+  auto low_latency normal
+0.5.19 0.5.23 deepep_v2_mode
+  direct hybrid
+0.5.22 0.5.23 disaggregation_decode_allocation_policy
+  early prefill_complete
+0.5.18 0.5.20 disaggregation_decode_retraction_backup
+  cpu_tensor host_pool
+0.5.21 0.5.23 disaggregation_decode_retraction_backup
+  cpu_tensor host_pool none
+0.5.12 0.5.23 disaggregation_mode
+  decode null prefill
+0.5.12 0.5.12.post1 disaggregation_transfer_backend
+  ascend fake mooncake mori nixl
+0.5.13 0.5.23 disaggregation_transfer_backend
+  ascend fake mooncake mooncake_tcp mori nixl
+0.5.13 0.5.15.post1 dsa_decode_backend
+  aiter fa3 flashmla_auto flashmla_kv flashmla_sparse tilelang trtllm
+0.5.16 0.5.16 dsa_decode_backend
+  aiter fa3 flashmla_auto flashmla_kv flashmla_sparse flashmla_sparse_q8 tilelang trtllm
+0.5.17 0.5.19 dsa_decode_backend
+  aiter fa3 flashinfer_sparse_mla flashmla_auto flashmla_kv flashmla_sparse flashmla_sparse_q8 tilelang trtllm
+0.5.20 0.5.21 dsa_decode_backend
+  aiter fa3 flashinfer_sparse_mla flashmla_auto flashmla_kv flashmla_sparse flashmla_sparse_q8 tilelang triton
+  trtllm
+0.5.22 0.5.23 dsa_decode_backend
+  aiter fa3 flashinfer_sparse_mla flashmla_auto flashmla_kv flashmla_sparse flashmla_sparse_q8 intel_xpu tilelang
+  triton trtllm
+0.5.15 0.5.23 dsa_paged_mqa_logits_backend
+  aiter auto cutedsl deepgemm
+0.5.13 0.5.15.post1 dsa_prefill_backend
+  aiter fa3 flashmla_auto flashmla_kv flashmla_sparse tilelang trtllm
+0.5.16 0.5.16 dsa_prefill_backend
+  aiter fa3 flashmla_auto flashmla_kv flashmla_sparse flashmla_sparse_q8 tilelang trtllm
+0.5.17 0.5.19 dsa_prefill_backend
+  aiter fa3 flashinfer_sparse_mla flashmla_auto flashmla_kv flashmla_sparse flashmla_sparse_q8 tilelang trtllm
+0.5.20 0.5.21 dsa_prefill_backend
+  aiter fa3 flashinfer_sparse_mla flashmla_auto flashmla_kv flashmla_sparse flashmla_sparse_q8 tilelang triton
+  trtllm
+0.5.22 0.5.23 dsa_prefill_backend
+  aiter fa3 flashinfer_sparse_mla flashmla_auto flashmla_kv flashmla_sparse flashmla_sparse_q8 intel_xpu tilelang
+  triton triton_sparse_mla trtllm
+0.5.13 0.5.19 dsa_prefill_cp_mode
+  in-seq-split round-robin-split
+0.5.13 0.5.23 dsa_topk_backend
+  flashinfer sgl-kernel torch
+0.5.22 0.5.23 dsa_triton_union
+  0 2 4
+0.5.20 0.5.22 dsv4_attn_backend
+  auto flashmla trtllm
+0.5.23 0.5.23 dsv4_attn_backend
+  auto flashmla flashmla_mega trtllm
+0.5.19 0.5.23 dsv4_prefill_backend
+  auto flashmla_sparse flashmla_sparse_q8
+0.5.12 0.5.23 dtype
+  auto bfloat16 float float16 float32 half
+0.5.12 0.5.23 elastic_ep_backend
+  mooncake nixl none
+0.5.23 0.5.23 enable_amd_monokernel
+  amd
+0.5.12 0.5.16 encoder_transfer_backend
+  mooncake zmq_to_scheduler zmq_to_tokenizer
+0.5.17 0.5.23 encoder_transfer_backend
+  auto mooncake zmq_to_scheduler zmq_to_tokenizer
+0.5.14 0.5.23 ep_dispatch_algorithm
+  dynamic fake lp static
+0.5.16 0.5.23 ep_join_mode
+  recover scale
+0.5.18 0.5.23 expert_balancedness_report_mode
+  both off prometheus server_log
+0.5.14 0.5.23 expert_distribution_recorder_mode
+  per_pass per_token stat stat_approx
+0.5.20 0.5.23 flashinfer_a2a_dispatch_type
+  auto bf16 mxfp8 nvfp4
+0.5.14 0.5.20 flashinfer_allreduce_fusion_backend
+  auto mnnvl trtllm
+0.5.21 0.5.23 flashinfer_allreduce_fusion_backend
+  auto cutedsl mnnvl trtllm
+0.5.12 0.5.18 flashinfer_mxfp4_moe_precision
+  bf16 default
+0.5.19 0.5.23 flashinfer_mxfp4_moe_precision
+  bf16 default fp8
+0.5.12 0.5.12.post1 fp4_gemm_runner_backend
+  auto cutlass flashinfer_cudnn flashinfer_cutedsl flashinfer_cutlass flashinfer_trtllm
+0.5.13 0.5.15.post1 fp4_gemm_runner_backend
+  auto cutlass flashinfer_cudnn flashinfer_cutedsl flashinfer_cutlass flashinfer_trtllm marlin
+0.5.16 0.5.23 fp4_gemm_runner_backend
+  auto flashinfer_cudnn flashinfer_cutedsl flashinfer_cutlass flashinfer_trtllm marlin
+0.5.12 0.5.17 fp8_gemm_runner_backend
+  aiter auto cutlass deep_gemm flashinfer_cutlass flashinfer_deepgemm flashinfer_trtllm triton
+0.5.18 0.5.23 fp8_gemm_runner_backend
+  aiter auto cutlass deep_gemm flashinfer_cutedsl flashinfer_cutlass flashinfer_deepgemm flashinfer_trtllm triton
+0.5.16 0.5.23 fuseep_mode
+  1 2
+0.5.12 0.5.23 grammar_backend
+  llguidance none outlines xgrammar
+0.5.19 0.5.23 hicache_host_memory_mode
+  buffer_only cache
+0.5.12 0.5.23 hicache_io_backend
+  direct kernel kernel_ascend
+0.5.12 0.5.23 hicache_mem_layout
+  layer_first page_first page_first_direct page_first_kv_split page_head
+0.5.12 0.5.14 hicache_storage_backend
+  aibrix dynamic eic file hf3fs mooncake nixl simm
+0.5.15 0.5.16 hicache_storage_backend
+  aibrix dynamic eic file hf3fs mooncake mori nixl simm
+0.5.17 0.5.18 hicache_storage_backend
+  aibrix dynamic eic file hf3fs mooncake mori nixl shm simm
+0.5.19 0.5.19 hicache_storage_backend
+  aibrix dynamic eic file hf3fs mooncake mori nixl shm sim simm
+0.5.20 0.5.20 hicache_storage_backend
+  aibrix dynamic eic file hf3fs mooncake mori nixl npu_memcache shm sim simm
+0.5.21 0.5.21 hicache_storage_backend
+  aibrix dynamic eic file hf3fs mooncake mori nixl npu_memcache shm sim simm tensorcast
+0.5.22 0.5.23 hicache_storage_backend
+  aibrix dynamic eic file hf3fs mooncake mori nixl npu_memcache seaweedfs shm sim simm tensorcast
+0.5.12 0.5.23 hicache_storage_prefetch_policy
+  best_effort timeout wait_complete
+0.5.12 0.5.23 hicache_write_policy
+  write_back write_through write_through_selective
+0.5.18 0.5.23 image_processor_backend
+  auto pil torchvision
+0.5.12 0.5.15.post1 kv_cache_dtype
+  auto bf16 bfloat16 fp4_e2m1 fp8_e4m3 fp8_e5m2
+0.5.16 0.5.20 kv_cache_dtype
+  auto bf16 bfloat16 fp4_e2m1 fp4_mx_block16 fp8_e4m3 fp8_e5m2 mxfp8 nvfp4
+0.5.21 0.5.23 kv_cache_dtype
+  auto bf16 bfloat16 fp4_mx_block16 fp8_e4m3 fp8_e5m2 mxfp8 nvfp4
+0.5.13 0.5.23 kv_canary
+  log none raise
+0.5.13 0.5.23 kv_canary_real_data
+  all none partial
+0.5.12 0.5.14 linear_attn_backend
+  cutedsl flashinfer triton
+0.5.15 0.5.16 linear_attn_backend
+  cutedsl flashinfer flashkda triton
+0.5.17 0.5.17 linear_attn_backend
+  cutedsl flashinfer flashkda nvidia_kda ptx_kda triton
+0.5.18 0.5.18 linear_attn_backend
+  cutedsl flashinfer flashkda helion nvidia_kda ptx_kda triton
+0.5.19 0.5.23 linear_attn_backend
+  cutedsl flashinfer flashkda helion intel_xpu nvidia_kda ptx_kda triton
+0.5.12 0.5.14 linear_attn_decode_backend
+  cutedsl flashinfer triton
+0.5.15 0.5.16 linear_attn_decode_backend
+  cutedsl flashinfer flashkda triton
+0.5.17 0.5.17 linear_attn_decode_backend
+  cutedsl flashinfer flashkda nvidia_kda ptx_kda triton
+0.5.18 0.5.18 linear_attn_decode_backend
+  cutedsl flashinfer flashkda helion nvidia_kda ptx_kda triton
+0.5.19 0.5.23 linear_attn_decode_backend
+  cutedsl flashinfer flashkda helion intel_xpu nvidia_kda ptx_kda triton
+0.5.12 0.5.14 linear_attn_prefill_backend
+  cutedsl flashinfer triton
+0.5.15 0.5.16 linear_attn_prefill_backend
+  cutedsl flashinfer flashkda triton
+0.5.17 0.5.17 linear_attn_prefill_backend
+  cutedsl flashinfer flashkda nvidia_kda ptx_kda triton
+0.5.18 0.5.18 linear_attn_prefill_backend
+  cutedsl flashinfer flashkda helion nvidia_kda ptx_kda triton
+0.5.19 0.5.23 linear_attn_prefill_backend
+  cutedsl flashinfer flashkda helion intel_xpu nvidia_kda ptx_kda triton
+0.5.17 0.5.17 linear_attn_verify_backend
+  cutedsl flashinfer flashkda nv_cutedsl nvidia_kda ptx_kda triton
+0.5.18 0.5.18 linear_attn_verify_backend
+  cutedsl flashinfer flashkda helion nv_cutedsl nvidia_kda ptx_kda triton
+0.5.19 0.5.23 linear_attn_verify_backend
+  cutedsl flashinfer flashkda helion intel_xpu nv_cutedsl nvidia_kda ptx_kda triton
+0.5.12 0.5.23 load_balance_method
+  auto follow_bootstrap_room round_robin total_requests total_tokens
+0.5.12 0.5.16 load_format
+  auto bitsandbytes dummy fastsafetensors flash_rl gguf layered mistral npcache private pt remote remote_instance
+  runai_streamer safetensors sharded_state
+0.5.17 0.5.18 load_format
+  auto bitsandbytes dummy fastsafetensors flash_rl gguf layered mistral npcache presharded private pt remote
+  remote_instance runai_streamer safetensors sharded_state
+0.5.19 0.5.21 load_format
+  auto bitsandbytes dummy expert_pack fastsafetensors flash_rl gguf layered mistral npcache presharded private pt
+  remote remote_instance runai_streamer safetensors sharded_state
+0.5.22 0.5.23 load_format
+  auto bitsandbytes dummy expert_pack fastsafetensors flash_rl gguf instanttensor layered mistral npcache presharded
+  private pt remote remote_instance runai_streamer safetensors sharded_state
+0.5.12 0.5.23 log_requests_format
+  json text
+0.5.12 0.5.23 log_requests_level
+  0 1 2 3
+0.5.12 0.5.22 lora_backend
+  ascend csgmv torch_native triton
+0.5.23 0.5.23 lora_backend
+  ascend csgmv torch_native triton triton_v2
+0.5.12 0.5.23 lora_eviction_policy
+  fifo lru
+0.5.12 0.5.13.post1 lora_target_modules
+  all down_proj embed_tokens gate_proj gate_up_proj k_proj kv_a_proj_with_mqa kv_b_proj lm_head o_proj q_a_proj
+  q_b_proj q_proj qkv_proj up_proj v_proj
+0.5.14 0.5.15.post1 lora_target_modules
+  all down_proj embed_tokens gate_proj gate_up_proj k_proj kv_a_proj_with_mqa kv_b_proj lm_head o_proj q_a_proj
+  q_b_proj q_proj qkv_proj up_proj v_proj weights_proj wk wq_b
+0.5.16 0.5.23 lora_target_modules
+  all down_proj embed_tokens gate_proj gate_up_proj k_proj kv_a_proj_with_mqa kv_b_proj lm_head o_proj q_a_proj
+  q_b_proj q_proj qkv_proj qkvr up_proj v_proj weights_proj wk wo_ud wq_b
+0.5.12 0.5.23 mamba_backend
+  flashinfer triton
+0.5.14 0.5.23 mamba_radix_cache_strategy
+  auto extra_buffer extra_buffer_lazy no_buffer
+0.5.12 0.5.12.post1 mamba_scheduler_strategy
+  auto extra_buffer no_buffer
+0.5.13 0.5.13.post1 mamba_scheduler_strategy
+  auto extra_buffer extra_buffer_lazy no_buffer
+0.5.12 0.5.23 mamba_ssm_dtype
+  bfloat16 float16 float32
+0.5.12 0.5.23 max_lora_chunk_size
+  128 16 32 64
+0.5.12 0.5.12.post1 mm_attention_backend
+  aiter_attn ascend_attn fa3 fa4 flashinfer_cudnn sdpa triton_attn
+0.5.13 0.5.23 mm_attention_backend
+  aiter_attn amx_attn ascend_attn fa3 fa4 flashinfer_cudnn sdpa triton_attn xpu_attn
+0.5.16 0.5.17 mm_feature_transport
+  cpu cuda_ipc
+0.5.18 0.5.23 mm_feature_transport
+  cpu cuda_ipc cuda_vmm
+0.5.18 0.5.23 mm_global_cache_backend
+  mooncake
+0.5.12 0.5.15.post1 moe_a2a_backend
+  ascend_fuseep deepep flashinfer megamoe mooncake mori nixl none
+0.5.16 0.5.16 moe_a2a_backend
+  ascend_fuseep ascend_tp deepep flashinfer megamoe mooncake mori nixl none
+0.5.17 0.5.18 moe_a2a_backend
+  ascend_fuseep ascend_tp deepep flashinfer megamoe mooncake mori nixl none pplx
+0.5.19 0.5.19 moe_a2a_backend
+  ascend_fuseep ascend_tp deepep deepep_v2 flashinfer megamoe mooncake mori nixl none pplx
+0.5.20 0.5.23 moe_a2a_backend
+  ascend_fuseep ascend_tp deepep deepep_v2 flashinfer flashinfer_megamoe megamoe mooncake mori nixl none pplx
+0.5.12 0.5.12.post1 moe_runner_backend
+  aiter auto cutlass deep_gemm flashinfer_cutedsl flashinfer_cutlass flashinfer_mxfp4 flashinfer_trtllm
+  flashinfer_trtllm_routed marlin triton triton_kernel
+0.5.13 0.5.15.post1 moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass flashinfer_mxfp4
+  flashinfer_trtllm flashinfer_trtllm_routed marlin triton triton_kernel
+0.5.16 0.5.16 moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed humming marlin triton triton_kernel
+0.5.17 0.5.17 moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming marlin triton triton_kernel
+0.5.18 0.5.18 moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming marlin megamoe triton triton_kernel
+0.5.19 0.5.19 moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming intel_xpu marlin megamoe triton
+  triton_kernel
+0.5.20 0.5.22 moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_megamoe flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming intel_xpu marlin
+  megamoe triton triton_kernel
+0.5.23 0.5.23 moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_megamoe flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming intel_xpu
+  lora_cutedsl lora_marlin lora_triton marlin megamoe triton triton_kernel
+0.5.12 0.5.12.post1 nsa_decode_backend
+  aiter fa3 flashmla_auto flashmla_kv flashmla_sparse tilelang trtllm
+0.5.12 0.5.12.post1 nsa_prefill_backend
+  aiter fa3 flashmla_auto flashmla_kv flashmla_sparse tilelang trtllm
+0.5.12 0.5.12.post1 nsa_prefill_cp_mode
+  in-seq-split round-robin-split
+0.5.12 0.5.13.post1 piecewise_cuda_graph_compiler
+  eager inductor
+0.5.20 0.5.23 ple_offload_backend
+  file pinned
+0.5.12 0.5.12.post1 prefill_attention_backend
+  aiter ascend compressed cutlass_mla dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla flex_attention
+  intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.13 0.5.16 prefill_attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.17 0.5.18 prefill_attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention hpc_ops intel_amx intel_xpu nsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla wave
+0.5.19 0.5.19 prefill_attention_backend
+  aiter ascend compressed cutedsl_mla cutlass_mla dsa dsv4 dual_chunk_flash_attn fa3 fa4 flashinfer flashmla
+  flex_attention hpc_ops intel_amx intel_xpu minicpm_flashattn minicpm_flashinfer nsa tokenspeed_mla torch_native
+  triton trtllm_mha trtllm_mla wave
+0.5.20 0.5.21 prefill_attention_backend
+  aiter ascend compressed cutedsl_mla dsa dsv4 fa3 fa4 flashinfer flashmla flex_attention hpc_ops intel_amx
+  intel_xpu minicpm_flashattn minicpm_flashinfer nsa qsa tokenspeed_mla torch_native triton trtllm_mha trtllm_mla
+  wave
+0.5.22 0.5.23 prefill_attention_backend
+  aiter ascend compressed cutedsl_mla dsa dsv4 fa3 fa4 flashinfer flashmla flex_attention hpc_ops intel_amx
+  intel_xpu llada2_cfg_flashinfer minicpm_flashattn minicpm_flashinfer nsa qsa tokenspeed_mla torch_native triton
+  trtllm_mha trtllm_mla wave
+0.5.12 0.5.19 prefill_cp_mode
+  in-seq-split
+0.5.21 0.5.23 prefill_kv_cache_dequant_dtype
+  auto fp8_e4m3 nvfp4
+0.5.22 0.5.23 qsa_indexer_dtype
+  auto bfloat16 fp8_e4m3
+0.5.12 0.5.12.post1 quantization
+  auto-round awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin marlin mlx_q4 mlx_q8 modelopt
+  modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 petit_nvfp4 qoq quark quark_int4fp8_moe
+  unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.13 0.5.13.post1 quantization
+  auto-round awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin marlin mlx_q4 mlx_q8 modelopt
+  modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 petit_nvfp4 qoq quark quark_int4fp8_moe
+  quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.14 0.5.14 quantization
+  auto-round awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin marlin mlx_q4 mlx_q8 modelopt
+  modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 nvfp4_online petit_nvfp4 qoq quark
+  quark_int4fp8_moe quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.15 0.5.15.post1 quantization
+  auto-round auto-round-int8 awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin marlin mlx_q4
+  mlx_q8 modelopt modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 mxfp_w4a8 nvfp4_online
+  petit_nvfp4 qoq quark quark_int4fp8_moe quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.16 0.5.19 quantization
+  auto-round auto-round-int8 awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin humming marlin
+  mlx_q4 mlx_q8 modelopt modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 mxfp_w4a8
+  nvfp4_online petit_nvfp4 quark quark_int4fp8_moe quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.20 0.5.23 quantization
+  auto-round auto-round-int8 awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin humming mlx_q4
+  mlx_q8 modelopt modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 mxfp_w4a8 nvfp4_online
+  petit_nvfp4 quark quark_int4fp8_moe quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.12 0.5.20 radix_eviction_policy
+  lfu lru priority slru
+0.5.21 0.5.23 radix_eviction_policy
+  lfu lru priority slru tlru
+0.5.12 0.5.12.post1 reasoning_parser
+  auto deepseek-r1 deepseek-v3 deepseek-v4 gemma4 glm45 gpt-oss hunyuan interns1 kimi kimi_k2 mimo minimax
+  minimax-append-think mistral nemotron_3 poolside_v1 qwen3 qwen3-thinking step3 step3p5
+0.5.13 0.5.15.post1 reasoning_parser
+  apertus2509 auto cohere_command4 deepseek-r1 deepseek-v3 deepseek-v4 gemma4 glm45 gpt-oss hunyuan interns1 kimi
+  kimi_k2 mimo minimax minimax-append-think mistral nemotron_3 poolside_v1 qwen3 qwen3-thinking step3 step3p5
+0.5.16 0.5.16 reasoning_parser
+  apertus2509 auto cohere_command4 deepseek-r1 deepseek-v3 deepseek-v4 gemma4 glm45 gpt-oss hunyuan inkling interns1
+  kimi kimi_k2 mimo minimax minimax-append-think minimax-m3 mistral nemotron_3 poolside_v1 qwen3 qwen3-thinking
+  step3 step3p5
+0.5.17 0.5.17 reasoning_parser
+  apertus2509 auto cohere_command4 deepseek-r1 deepseek-v3 deepseek-v4 gemma4 glm45 gpt-oss hunyuan inkling interns1
+  kimi kimi_k2 kimi_k3 mimo minimax minimax-append-think minimax-m3 mistral nemotron_3 poolside_v1 qwen3
+  qwen3-thinking step3 step3p5
+0.5.18 0.5.18 reasoning_parser
+  apertus2509 auto cohere_command4 deepseek-r1 deepseek-v3 deepseek-v4 gemma4 glm45 gpt-oss hunyuan inkling interns1
+  kimi kimi_k2 kimi_k3 mimo minimax minimax-append-think minimax-m3 mistral muse nemotron_3 poolside_v1 qwen3
+  qwen3-thinking step3 step3p5
+0.5.19 0.5.19 reasoning_parser
+  apertus2509 auto cohere_command4 deepseek-r1 deepseek-v3 deepseek-v4 dots gemma4 glm45 gpt-oss hunyuan inkling
+  interns1 kimi kimi_k2 kimi_k3 ling3 mimo minimax minimax-append-think minimax-m3 mistral muse nemotron_3
+  poolside_v1 qwen3 qwen3-thinking step3 step3p5
+0.5.20 0.5.20 reasoning_parser
+  apertus2509 auto cohere_command4 deepseek-r1 deepseek-v3 deepseek-v4 dots gemma4 glm45 gpt-oss
+  granite_thinking_parser hunyuan inkling interns1 k2_horizon kimi kimi_k2 kimi_k3 ling3 mimo minimax
+  minimax-append-think minimax-m3 mistral muse nanbeige nemotron_3 poolside_v1 qwen3 qwen3-thinking step3 step3p5
+0.5.21 0.5.22 reasoning_parser
+  apertus2509 auto cohere_command4 deepseek-r1 deepseek-v3 deepseek-v4 deepseek-v41 dots gemma4 gigachat35 glm45
+  gpt-oss granite_thinking_parser hunyuan inkling interns1 iquest_q1 k2_horizon kimi kimi_k2 kimi_k3 ling3 mimo
+  minimax minimax-append-think minimax-m3 mistral muse nanbeige nemotron_3 poolside_v1 qwen3 qwen3-thinking step3
+  step3p5
+0.5.23 0.5.23 reasoning_parser
+  apertus2509 auto beam cohere_command4 deepseek-r1 deepseek-v3 deepseek-v4 deepseek-v41 dots gemma4 gigachat35
+  glm45 gpt-oss granite_thinking_parser hunyuan inkling interns1 iquest_q1 k2_horizon kimi kimi_k2 kimi_k3 ling3
+  mimo minimax minimax-append-think minimax-m3 mistral muse nanbeige nemotron_3 poolside_v1 qwen3 qwen3-thinking
+  response_template step3 step3p5
+0.5.12 0.5.23 remote_instance_weight_loader_backend
+  modelexpress nccl transfer_engine
+0.5.16 0.5.23 retraction_policy
+  length priority
+0.5.17 0.5.23 return_hidden_states_mode
+  full last
+0.5.12 0.5.23 rl_on_policy_target
+  fsdp
+0.5.12 0.5.20 sampling_backend
+  ascend flashinfer pytorch
+0.5.21 0.5.23 sampling_backend
+  ascend flashinfer intel_xpu pytorch
+0.5.12 0.5.23 sampling_defaults
+  model openai
+0.5.12 0.5.19 schedule_policy
+  dfs-weight fcfs lof lpm priority random routing-key
+0.5.20 0.5.20 schedule_policy
+  dfs-weight fcfs hrrn lof lpm priority random routing-key
+0.5.21 0.5.23 schedule_policy
+  dfs-weight fcfs hrrn lof lpm priority random routing-key shortest-prefill-first
+0.5.12 0.5.23 speculative_attention_mode
+  decode prefill
+0.5.18 0.5.23 speculative_draft_kv_cache_dtype
+  auto bf16 bfloat16 fp8_e4m3 fp8_e5m2
+0.5.12 0.5.16 speculative_draft_load_format
+  auto bitsandbytes dummy fastsafetensors flash_rl gguf layered mistral npcache private pt remote remote_instance
+  runai_streamer safetensors sharded_state
+0.5.17 0.5.18 speculative_draft_load_format
+  auto bitsandbytes dummy fastsafetensors flash_rl gguf layered mistral npcache presharded private pt remote
+  remote_instance runai_streamer safetensors sharded_state
+0.5.19 0.5.21 speculative_draft_load_format
+  auto bitsandbytes dummy expert_pack fastsafetensors flash_rl gguf layered mistral npcache presharded private pt
+  remote remote_instance runai_streamer safetensors sharded_state
+0.5.22 0.5.23 speculative_draft_load_format
+  auto bitsandbytes dummy expert_pack fastsafetensors flash_rl gguf instanttensor layered mistral npcache presharded
+  private pt remote remote_instance runai_streamer safetensors sharded_state
+0.5.12 0.5.12.post1 speculative_draft_model_quantization
+  auto-round awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin marlin mlx_q4 mlx_q8 modelopt
+  modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 petit_nvfp4 qoq quark quark_int4fp8_moe
+  unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.13 0.5.13.post1 speculative_draft_model_quantization
+  auto-round awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin marlin mlx_q4 mlx_q8 modelopt
+  modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 petit_nvfp4 qoq quark quark_int4fp8_moe
+  quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.14 0.5.14 speculative_draft_model_quantization
+  auto-round awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin marlin mlx_q4 mlx_q8 modelopt
+  modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 nvfp4_online petit_nvfp4 qoq quark
+  quark_int4fp8_moe quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.15 0.5.15.post1 speculative_draft_model_quantization
+  auto-round auto-round-int8 awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin marlin mlx_q4
+  mlx_q8 modelopt modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 mxfp_w4a8 nvfp4_online
+  petit_nvfp4 qoq quark quark_int4fp8_moe quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.16 0.5.19 speculative_draft_model_quantization
+  auto-round auto-round-int8 awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin humming marlin
+  mlx_q4 mlx_q8 modelopt modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 mxfp_w4a8
+  nvfp4_online petit_nvfp4 quark quark_int4fp8_moe quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.20 0.5.23 speculative_draft_model_quantization
+  auto-round auto-round-int8 awq awq_marlin bitsandbytes compressed-tensors fp8 gguf gptq gptq_marlin humming mlx_q4
+  mlx_q8 modelopt modelopt_fp4 modelopt_fp8 modelopt_mixed modelslim moe_wna16 mxfp4 mxfp8 mxfp_w4a8 nvfp4_online
+  petit_nvfp4 quark quark_int4fp8_moe quark_mxfp4 unquant w4afp8 w8a8_fp8 w8a8_int8
+0.5.19 0.5.23 speculative_dsa_topk_backend
+  flashinfer sgl-kernel torch
+0.5.12 0.5.15.post1 speculative_moe_a2a_backend
+  ascend_fuseep deepep flashinfer megamoe mooncake mori nixl none
+0.5.16 0.5.16 speculative_moe_a2a_backend
+  ascend_fuseep ascend_tp deepep flashinfer megamoe mooncake mori nixl none
+0.5.17 0.5.18 speculative_moe_a2a_backend
+  ascend_fuseep ascend_tp deepep flashinfer megamoe mooncake mori nixl none pplx
+0.5.19 0.5.23 speculative_moe_a2a_backend
+  ascend_fuseep ascend_tp deepep deepep_v2 flashinfer megamoe mooncake mori nixl none pplx
+0.5.12 0.5.12.post1 speculative_moe_runner_backend
+  aiter auto cutlass deep_gemm flashinfer_cutedsl flashinfer_cutlass flashinfer_mxfp4 flashinfer_trtllm
+  flashinfer_trtllm_routed marlin triton triton_kernel
+0.5.13 0.5.15.post1 speculative_moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass flashinfer_mxfp4
+  flashinfer_trtllm flashinfer_trtllm_routed marlin triton triton_kernel
+0.5.16 0.5.16 speculative_moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed humming marlin triton triton_kernel
+0.5.17 0.5.17 speculative_moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming marlin triton triton_kernel
+0.5.18 0.5.18 speculative_moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming marlin megamoe triton triton_kernel
+0.5.19 0.5.19 speculative_moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming intel_xpu marlin megamoe triton
+  triton_kernel
+0.5.20 0.5.22 speculative_moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_megamoe flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming intel_xpu marlin
+  megamoe triton triton_kernel
+0.5.23 0.5.23 speculative_moe_runner_backend
+  aiter auto cutlass deep_gemm experimental_sgl_marlin experimental_sgl_trtllm flashinfer_cutedsl flashinfer_cutlass
+  flashinfer_megamoe flashinfer_mxfp4 flashinfer_trtllm flashinfer_trtllm_routed hpc_ops humming intel_xpu
+  lora_cutedsl lora_marlin lora_triton marlin megamoe triton triton_kernel
+0.5.12 0.5.23 speculative_ngram_match_type
+  BFS PROB
+0.5.18 0.5.23 startup_weight_load_mode
+  overlap serial
+0.5.12 0.5.23 tokenizer_backend
+  fastokens huggingface
+0.5.12 0.5.23 tokenizer_mode
+  auto slow
+0.5.12 0.5.12.post1 tool_call_parser
+  auto deepseekv3 deepseekv31 deepseekv32 deepseekv4 gemma4 gigachat3 glm glm45 glm47 gpt-oss hermes hunyuan
+  interns1 kimi_k2 lfm2 llama3 mimo minimax-m2 mistral poolside_v1 pythonic qwen qwen25 qwen3_coder step3 step3p5
+  trinity
+0.5.13 0.5.15.post1 tool_call_parser
+  apertus2509 auto cohere_command4 deepseekv3 deepseekv31 deepseekv32 deepseekv4 gemma4 gigachat3 glm glm45 glm47
+  gpt-oss hermes hunyuan interns1 kimi_k2 lfm2 llama3 mimo minicpm5 minimax-m2 mistral poolside_v1 pythonic qwen
+  qwen25 qwen3_coder step3 step3p5 trinity
+0.5.16 0.5.16 tool_call_parser
+  apertus2509 auto cohere_command4 deepseekv3 deepseekv31 deepseekv32 deepseekv4 gemma4 gigachat3 glm glm45 glm47
+  gpt-oss hermes hunyuan inkling interns1 kimi_k2 lfm2 llama3 mimo minicpm5 minimax-m2 minimax-m3 mistral
+  poolside_v1 pythonic qwen qwen25 qwen3_coder step3 step3p5 trinity
+0.5.17 0.5.17 tool_call_parser
+  apertus2509 auto cohere_command4 deepseekv3 deepseekv31 deepseekv32 deepseekv4 gemma4 gigachat3 glm glm45 glm47
+  gpt-oss hermes hunyuan inkling interns1 kimi_k2 kimi_k3 lfm2 llama3 mimo minicpm5 minimax-m2 minimax-m3 mistral
+  poolside_v1 pythonic qwen qwen25 qwen3_coder step3 step3p5 trinity
+0.5.18 0.5.18 tool_call_parser
+  apertus2509 auto cohere_command4 deepseekv3 deepseekv31 deepseekv32 deepseekv4 gemma4 gigachat3 glm glm45 glm47
+  gpt-oss hermes hunyuan inkling interns1 kimi_k2 kimi_k3 lfm2 llama3 mimo minicpm5 minimax-m2 minimax-m3 mistral
+  muse poolside_v1 pythonic qwen qwen25 qwen3_coder step3 step3p5 trinity
+0.5.19 0.5.19 tool_call_parser
+  apertus2509 auto cohere_command4 deepseekv3 deepseekv31 deepseekv32 deepseekv4 dots gemma4 gigachat3 glm glm45
+  glm47 gpt-oss hermes hunyuan inkling interns1 kimi_k2 kimi_k3 lfm2 ling3 llama3 mimo minicpm5 minimax-m2
+  minimax-m3 mistral muse poolside_v1 pythonic qwen qwen25 qwen3_coder spark25 step3 step3p5 trinity
+0.5.20 0.5.20 tool_call_parser
+  apertus2509 auto cohere_command4 deepseekv3 deepseekv31 deepseekv32 deepseekv4 dots gemma4 gigachat3 glm glm45
+  glm47 gpt-oss hermes hunyuan inkling interns1 k2_horizon kimi_k2 kimi_k3 lfm2 ling3 llama3 mimo minicpm5
+  minimax-m2 minimax-m3 mistral muse nanbeige poolside_v1 pythonic qwen qwen25 qwen3_coder spark25 step3 step3p5
+  trinity
+0.5.21 0.5.22 tool_call_parser
+  apertus2509 auto cohere_command4 deepseekv3 deepseekv31 deepseekv32 deepseekv4 deepseekv41 dots gemma4 gigachat3
+  gigachat35 glm glm45 glm47 gpt-oss hermes hunyuan inkling interns1 iquest_q1 k2_horizon kimi_k2 kimi_k3 lfm2 ling3
+  llama3 mimo minicpm5 minimax-m2 minimax-m3 mistral muse nanbeige poolside_v1 pythonic qwen qwen25 qwen3_coder
+  spark25 step3 step3p5 trinity
+0.5.23 0.5.23 tool_call_parser
+  apertus2509 auto beam cohere_command4 deepseekv3 deepseekv31 deepseekv32 deepseekv4 deepseekv41 dots gemma4
+  gigachat3 gigachat35 glm glm45 glm47 gpt-oss hermes hunyuan inkling interns1 iquest_q1 k2_horizon kimi_k2 kimi_k3
+  lfm2 ling3 llama3 mimo minicpm5 minimax-m2 minimax-m3 mistral muse nanbeige poolside_v1 pythonic qwen qwen25
+  qwen3_coder response_template spark25 step3 step3p5 trinity
+0.5.20 0.5.22 unified_cache_external_linker_backend
+  mooncake mori
+0.5.23 0.5.23 unified_cache_external_linker_backend
+  dynamic mooncake mori
+0.5.17 0.5.23 weight_cache_mode
+  client daemon off
+"""

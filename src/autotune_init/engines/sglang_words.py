@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from autotune_init.engines.sglang_options import OPTIONS
+from autotune_init.engines.sglang_options import CHOICES, OPTIONS
 from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES, Release
 
 _LONGEST_SHOWN = 80
@@ -78,13 +78,26 @@ def _options(at: int) -> Mapping[str, Option]:
     return found
 
 
+@lru_cache(maxsize=2)
+def _choices(at: int) -> Mapping[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    dest, is_here = "", False
+    for line in CHOICES.splitlines():
+        if not line.startswith(" "):
+            since, until, dest = line.split()
+            is_here = _position(since) <= at <= _position(until)
+        elif is_here:
+            found[dest] = found.get(dest, frozenset()) | frozenset(line.split())
+    return found
+
+
 def _position(version: str) -> int:
     return RELEASES.index(BY_VERSION[version])
 
 
 def read_argv(argv: tuple[str, ...], release: Release) -> Typed:
     """Every word accounted for; `argv` is what follows the program's name."""
-    options = options_of(release)
+    options, choices = options_of(release), _choices(RELEASES.index(release))
     values: dict[str, Value] = {}
     flags: dict[str, str] = {}
     problems: list[NotUnderstood] = []
@@ -107,6 +120,9 @@ def read_argv(argv: tuple[str, ...], release: Release) -> Typed:
             problems.append(NotUnderstood(flag, problem))
             continue
         at += len(taken) if attached is None else 0
+        odd = next((one for one in taken if one not in choices.get(option.dest, taken)), None)
+        if odd is not None:
+            problems.append(NotUnderstood(flag, f"{odd[:40]!r} is no choice of {release.version}"))
         values[option.dest] = _value_of(flag, option, taken)
         flags[option.dest] = flag
     return Typed(values, flags, tuple(problems))

@@ -9,6 +9,7 @@ import re
 
 from autotune_init.engines.shell_words import (
     NAME,
+    SHELLS_OWN,
     SHOWN,
     Command,
     Piece,
@@ -49,12 +50,6 @@ _PLAIN_ALTERNATIVE = re.compile(r"[A-Za-z0-9_./:=,@%+ -]+")
 _REDIRECTION = re.compile(r">>|>&|>")
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"', "a": "\a", "b": "\b", "r": "\r"}
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-# what shells set by themselves, whatever the environment says
-SHELLS_OWN = re.compile(
-    r"(?:IFS|PWD|OLDPWD|PPID|SHLVL|RANDOM|SRANDOM|SECONDS|LINENO|UID|EUID|GROUPS|OPTIND|OPTARG|OPTERR|HOSTTYPE|MACHTYPE"
-    r"|OSTYPE|EPOCH[A-Z]*|SHELLOPTS|BASH\w*|DIRSTACK|FUNCNAME|PIPESTATUS|COLUMNS|LINES|HISTCMD|COMP_\w+|COPROC|MAPFILE"
-    r"|REPLY|TIMEFORMAT|GLOBIGNORE|FUNCNEST|PS[0-9]|ENV|POSIXLY_CORRECT|_)\Z"
-)
 
 
 def commands_of(line: str, *, is_bash: bool) -> tuple[Command, ...]:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from autotune_init.engines.shell_lexer import SHELLS_OWN, commands_of
+from autotune_init.engines.shell_lexer import commands_of
 from autotune_init.engines.shell_words import (
     NAME,
+    SHELLS_OWN,
     SHOWN,
     Command,
     Unreadable,

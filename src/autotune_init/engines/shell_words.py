@@ -1,7 +1,7 @@
 """A shell line as commands and words, in the part of the language that dash and bash read alike. Pure.
 
 Whatever the two read differently, or what only a running shell could answer, is refused by name. The proof is
-tests/engines/test_command_line.py, which gives generated lines to the real shells.
+tests/engines/test_shell_words.py, which gives generated lines to the real shells.
 Source: POSIX.1-2017, Shell Command Language, 2.2 (quoting), 2.3 (tokens), 2.6.2 (parameters), 2.6.5 (fields).
 """
 
@@ -15,6 +15,14 @@ from typing import Literal
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
 BLANKS = " \t\n"  # IFS: both shells ignore one from the environment
+# what shells set by themselves, whatever the environment says
+SHELLS_OWN = re.compile(
+    r"(?:IFS|PWD|OLDPWD|PPID|SHLVL|RANDOM|SRANDOM|SECONDS|LINENO|UID|EUID|GROUPS|OPTIND|OPTARG|OPTERR|HOSTTYPE|MACHTYPE"
+    r"|OSTYPE|EPOCH[A-Z]*|SHELLOPTS|BASH\w*|DIRSTACK|FUNCNAME|PIPESTATUS|COLUMNS|LINES|HISTCMD|COMP_\w+|COPROC|MAPFILE"
+    r"|REPLY|TIMEFORMAT|GLOBIGNORE|FUNCNEST|PS[0-9]|ENV|POSIXLY_CORRECT|_)\Z"
+)
+# what bash, but not dash, sets where the environment does not
+_SET_WHERE_MISSING = frozenset({"HOSTNAME", "PATH", "SHELL", "TERM"})
 SHOWN = 60
 
 
@@ -130,6 +138,10 @@ def _variable(piece: Piece, values: Values) -> str:
         value = values.variables.get(name)
     is_missing = value is None or (operator.startswith(":") and value == "")
     if value is None and operator[-1:] in ("-", "+"):
+        if name in _SET_WHERE_MISSING:
+            raise Unreadable(
+                "shell-unset-variable", f"${name} is not set here, and some shells set it themselves"
+            )
         values.assume_unset(name)
     if operator[-1:] == "+":
         return "" if is_missing else value_of(piece.alternative, values)

@@ -59,6 +59,7 @@ _FIELDS = (
     "speculative_draft_model_quantization", "enable_deterministic_inference", "fp4_gemm_runner_backend",
     "fp8_gemm_runner_backend",
 )  # fmt: skip
+_WITHOUT_DRAFT = frozenset({"NGRAM"})
 _MAX_RANKS = 1024
 
 
@@ -163,9 +164,10 @@ def resolve(argv: list[str]) -> dict[str, Any]:
         attention_dp = resolved["dp_size"] if resolved["enable_dp_attention"] else 1
     fields["attn_dp_size"] = attention_dp
     workers = [_worker("target", args, resolved, model, fields)]
-    if fields["speculative_algorithm"] and fields["speculative_draft_model_path"]:
+    if fields["speculative_algorithm"] and fields["speculative_algorithm"] not in _WITHOUT_DRAFT:
         draft = ModelConfig.from_server_args(
             args,
+            # without a path the model's own extra layer is the draft: managers/tp_worker.py `_init_model_config`
             model_path=fields["speculative_draft_model_path"],
             model_revision=resolved.get("speculative_draft_model_revision"),
             is_draft_model=True,

@@ -3,12 +3,15 @@
 `{"mode": "replay", ...}` (an op_calls.Job): with the file loaded, make the same calls in tune mode and count what is
 profiled again, op by op; nothing must be, and the file must not be rewritten.
 `{"mode": "load", "files": [PATH, ...]}`: only ask FlashInfer whether it would load each file.
+`{"mode": "store", "root": PATH, "policy": {FIELD: VALUE}}`: attach its own store (autotune_v2) below this root, under a
+measurement policy's manifest fields, and ask it for every entry there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -25,13 +28,15 @@ else:  # by path: the engine's Python does not have our package
 
 def main() -> int:
     document = op_calls.load_stdin(sys.stdin)
-    if document["mode"] == "load" and importlib.util.find_spec("flashinfer") is None:
+    if document["mode"] in ("load", "store") and importlib.util.find_spec("flashinfer") is None:
         return op_calls.answer(flashinfer=None)
     work = Path(document["work"])
     build = cuda_build_env.prepare(os.environ, work)
     op_calls.set_environment(build.variables, build.notes)
     if document["mode"] == "load":
         return op_calls.answer(**_load([str(path) for path in document["files"]]))
+    if document["mode"] == "store":
+        return op_calls.answer(**_attach(Path(document["root"]), dict(document["policy"])))
     job = op_calls.read_job(document)
     try:
         op_calls.prepare_gpu(job)
@@ -56,6 +61,30 @@ def _load(paths: list[str]) -> dict[str, Any]:
         "loaded": loaded,
         "errors": errors,
         "collected": _collected(),
+    }
+
+
+def _attach(root: Path, policy: dict[str, str]) -> dict[str, Any]:
+    """`manifest` None: this FlashInfer has no store of its own (before 0.7.0)."""
+    import flashinfer
+
+    try:
+        from flashinfer.autotune_cache import ManagedAutotuneCache
+    except ImportError:
+        return {"flashinfer": flashinfer.__version__, "manifest": None}
+    store = ManagedAutotuneCache({**_collected(), **policy}, root=root)
+    served, refused = 0, []
+    for path in sorted(store.entries_dir.glob("*.json")):
+        # what an engine would ask for: the key alone leads to the file
+        if store.lookup(json.loads(path.read_bytes())["key"]) is None:
+            refused.append(path.name)
+        else:
+            served += 1
+    return {
+        "flashinfer": flashinfer.__version__,
+        "manifest": store.manifest,
+        "served": served,
+        "refused": refused,
     }
 
 

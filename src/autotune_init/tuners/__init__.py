@@ -21,8 +21,12 @@ class TuneRequest:
 
     The rest only concerns a tuner that starts the engine: its name and release, its flags (what follows the program's
     name on the pod's command line), `cache_folders`, the folders below the engine's cache root that one start fills
-    (the first is the one that is asked for, the others belong to draft workers), and `engine_cache_root`, where the
-    pod's own engine will look ("" where that is not known).
+    (the first is the one that is asked for, the others belong to draft workers), `engine_cache_root`, where the pod's
+    own engine will look ("" where that is not known), and `engine_directory`, where its relative paths begin (None for
+    our own current directory).
+
+    `store_manifest` is set where FlashInfer's own store is wanted (then `rank_files` is empty): the manifest of the
+    environment whose entries are to be tuned.
     """
 
     scratch: Path
@@ -40,6 +44,8 @@ class TuneRequest:
     engine_argv: tuple[str, ...] = ()
     cache_folders: tuple[str, ...] = ()
     engine_cache_root: str = ""
+    engine_directory: str | None = None
+    store_manifest: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)

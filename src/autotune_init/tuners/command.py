@@ -1,7 +1,8 @@
 """--tuner command: any program that leaves the rank files behind. It is trusted to tune, not to be right.
 
 The program runs without a shell in the scratch directory and gets AUTOTUNE_RANK_FILES (JSON list of absolute paths,
-each of which it must write), AUTOTUNE_FACTS (path of the facts as JSON) and AUTOTUNE_DEADLINE_S.
+each of which it must write), AUTOTUNE_FACTS (path of the facts as JSON) and AUTOTUNE_DEADLINE_S. Where the engine uses
+FlashInfer's own store, that list is empty, and FLASHINFER_AUTOTUNE_CACHE_DIR is where entries must appear.
 """
 
 from __future__ import annotations
@@ -10,17 +11,35 @@ import json
 import shlex
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from autotune_init.local_files import judge_metadata
 from autotune_init.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, RankFile, parse_rank_file
 from autotune_init.tuners import Coverage, TuneRequest, TuneResult, TunerFailed
 from autotune_init.tuners.child import ChildNotStarted, run_child
+from autotune_init.tuners.command_entries import EntriesWanted
 from autotune_init.tuners.inside_call import Interpreter, ask_inside, raise_unless_done
 from cache_store.clock import Clock
 
 _WORTH_A_CHECK_S = 5.0  # importing FlashInfer alone takes about that long
+
+
+class Wanted(Protocol):
+    """What the command is asked for, and what becomes of it."""
+
+    def variables(self) -> dict[str, str]:
+        """Of the environment, by which it is told."""
+
+    def collect(self) -> tuple[dict[str, bytes], dict[str, RankFile]]:
+        """(what it made, the same parsed), checked against this pod's environment. Raises `TunerFailed`."""
+
+    def job(self) -> dict[str, object]:
+        """For inside/verify.py, but for its `work`."""
+
+    def judge(self, answer: Mapping[str, object]) -> str:
+        """`TuneResult.verified`, from that program's answer. Raises `TunerFailed`."""
 
 
 class CommandTuner:
@@ -39,20 +58,19 @@ class CommandTuner:
 
     def tune(self, request: TuneRequest, stop: threading.Event) -> TuneResult:
         until = self._clock.monotonic() + request.deadline_s
-        self._run(request, stop)
-        files = collect_files(request.scratch, request.rank_files)
-        parsed = check_files(files, request.metadata)
+        wanted = wanted_of(request)
+        self._run(request, wanted, stop)
+        files, parsed = wanted.collect()
         if not any(rank_file.entries or rank_file.has_records for rank_file in parsed.values()):
             return TuneResult({}, Coverage(excluded={"everything": "the command tuned nothing"}), "metadata")
         left_s = until - self._clock.monotonic()
-        verified = self._verify(request, stop, left_s) if left_s > _WORTH_A_CHECK_S else "metadata"
+        verified = self._verify(request, wanted, stop, left_s) if left_s > _WORTH_A_CHECK_S else "metadata"
         return TuneResult(files, coverage_of(parsed), verified)
 
-    def _run(self, request: TuneRequest, stop: threading.Event) -> None:
-        paths = [str((request.scratch / name).resolve()) for name in request.rank_files]
+    def _run(self, request: TuneRequest, wanted: Wanted, stop: threading.Event) -> None:
         environ = {
             **request.environ,
-            "AUTOTUNE_RANK_FILES": json.dumps(paths),
+            **wanted.variables(),
             "AUTOTUNE_FACTS": str(request.facts_path),
             "AUTOTUNE_DEADLINE_S": str(int(request.deadline_s)),
         }
@@ -70,20 +88,49 @@ class CommandTuner:
             raise TunerFailed("tuner-unavailable", f"the command does not start: {problem}") from None
         raise_unless_done(result, "the command")
 
-    def _verify(self, request: TuneRequest, stop: threading.Event, left_s: float) -> str:
+    def _verify(self, request: TuneRequest, wanted: Wanted, stop: threading.Event, left_s: float) -> str:
         """FlashInfer's own loader, where the engine's Python has one and sees a GPU."""
         interpreter = Interpreter(
             request.python, request.environ, request.scratch, stop, self._clock, self._progress
         )
-        paths = [str(request.scratch / name) for name in request.rank_files]
-        job = {"mode": "load", "files": paths, "work": str(request.scratch / "verify")}
+        job = {**wanted.job(), "work": str(request.scratch / "verify")}
         try:
             answer = ask_inside("verify.py", job, interpreter, left_s)
         except TunerFailed as failure:
             if failure.reason == "tuner-cancelled":
                 raise
             return "metadata"  # the check could not be made, which says nothing about the files
-        return judge_load(answer, request.metadata)
+        return wanted.judge(answer)
+
+
+def wanted_of(request: TuneRequest) -> Wanted:
+    if request.store_manifest is not None:
+        return EntriesWanted(request.scratch / "store", request.store_manifest)
+    return RankFilesWanted(request)
+
+
+@dataclass(frozen=True)
+class RankFilesWanted:
+    """Implements `Wanted`: one file for each rank name."""
+
+    request: TuneRequest
+
+    def variables(self) -> dict[str, str]:
+        paths = [str((self.request.scratch / name).resolve()) for name in self.request.rank_files]
+        return {"AUTOTUNE_RANK_FILES": json.dumps(paths)}
+
+    def collect(self) -> tuple[dict[str, bytes], dict[str, RankFile]]:
+        files = collect_files(self.request.scratch, self.request.rank_files)
+        return files, check_files(files, self.request.metadata)
+
+    def job(self) -> dict[str, object]:
+        return {
+            "mode": "load",
+            "files": [str(self.request.scratch / name) for name in self.request.rank_files],
+        }
+
+    def judge(self, answer: Mapping[str, object]) -> str:
+        return judge_load(answer, self.request.metadata)
 
 
 def collect_files(directory: Path, names: tuple[str, ...]) -> dict[str, bytes]:

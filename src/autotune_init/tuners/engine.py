@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -82,8 +83,8 @@ class EngineTuner:
         return TuneResult(files, coverage, self._verify(request, stop, until - self._clock.monotonic()))
 
     def _start(self, request: TuneRequest, stop: threading.Event) -> FinishedStart:
-        root = request.scratch.absolute() / "engine"
-        root.mkdir()
+        # a name of its own: what an earlier start left would be a warm cache for this one
+        root = Path(tempfile.mkdtemp(prefix="engine-", dir=request.scratch.absolute()))
         watch = Watch(request, root, self._clock, self._tell, self._settle_s)
         killed_before = oom_kills(self._cgroup)
         try:
@@ -101,7 +102,8 @@ class EngineTuner:
             result = run_child(
                 command.argv,
                 environ=command.environ,
-                cwd=Path.cwd(),  # a relative --model-path means the same as for the pod's engine
+                # a relative --model-path means the same as for the pod's engine
+                cwd=Path.cwd() if request.engine_directory is None else Path(request.engine_directory),
                 deadline_s=request.deadline_s - min(_CHECK_S, request.deadline_s / 10),
                 stop=stop,
                 clock=self._clock,

@@ -26,7 +26,7 @@ _ENDED = re.compile(_STAMP + r"FlashInfer autotune completed\.")
 _VLLM_FILE = re.compile(r"Using FlashInfer autotune cache file: (?P<path>\S.*?\.json)\. Pass ")
 _VLLM_MANAGED = "Using FlashInfer managed autotune cache"
 _BAR = re.compile(
-    r"\[Auto[Tt]uner\]: Tuning (?P<op>[^:|\[\]]+):\s[^|]*\|[^|]*\| (?P<done>\d+)/(?P<total>\d+) "
+    r"\[Auto[Tt]uner\]: Tuning (?P<op>\S+?):\s+\d+%\|[^|]*\| (?P<done>\d+)/(?P<total>\d+) "
     r"\[(?P<elapsed>\d+(?::\d\d)+)"
 )
 _READY = ("The server is fired up and ready to roll!", "Application startup complete")
@@ -97,7 +97,7 @@ class EngineLog:
         """Every rank draws the same bars over one another, so only what is further on is news."""
         news = None
         for match in _BAR.finditer(line):
-            op, done = match["op"].strip(), int(match["done"])
+            op, done = match["op"], int(match["done"])
             if done <= self._profiles.get(op, -1):
                 continue
             self._profiles[op] = done

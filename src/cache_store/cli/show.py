@@ -210,8 +210,10 @@ def _bucket_lines(table: dict[str, dict[str, list[int]]], left_out: int) -> Iter
     rows = [(op, shape, buckets) for op, shapes in table.items() for shape, buckets in shapes.items()]
     if not rows:
         return
-    ops, shapes = (max(len(output.shortened(row[column], 60)) for row in rows) for column in (0, 1))
-    yield f"  {'op':<{ops}}  {'shape (M: tokens)':<{shapes}}  buckets"
+    op_title, shape_title = "op", "shape (M: tokens)"
+    ops = max(len(op_title), *(len(output.shortened(op, 60)) for op, _, _ in rows))
+    shapes = max(len(shape_title), *(len(output.shortened(shape, 60)) for _, shape, _ in rows))
+    yield f"  {op_title:<{ops}}  {shape_title:<{shapes}}  buckets"
     for op, shape, buckets in rows:
         told = " ".join(map(str, buckets)) or "none that every rank has"
         yield f"  {output.shortened(op, 60):<{ops}}  {output.shortened(shape, 60):<{shapes}}  {told}"

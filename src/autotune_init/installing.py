@@ -1,0 +1,77 @@
+"""The one difference between an engine with rank files and FlashInfer's own store: what is good, and how it is placed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from autotune_init.engines import EngineCache
+from autotune_init.engines.flashinfer_store import manifest_of
+from autotune_init.local_files import LocalSet, check_foreign_bytes, examine
+from autotune_init.place import Ownership, Placed, place
+from autotune_init.place_entries import place_entries
+from autotune_init.store_entries import check_entries
+
+
+class Installing(Protocol):
+    """Contents from outside become files of this pod's engine."""
+
+    @property
+    def local(self) -> LocalSet:
+        """What was there when we looked; a complete set needs no store."""
+
+    def check(self, contents: Mapping[str, bytes]) -> None:
+        """Raises `BadRankFile` unless every content is good and is this pod's."""
+
+    def place(self, contents: Mapping[str, bytes], *, made_at: float | None, nonce: str) -> Placed:
+        """Write what was checked. `made_at` as in `place.decide`. Raises `PlaceFailed`; then all is as it was."""
+
+
+def installing_of(cache: EngineCache, metadata: Mapping[str, str], ownership: Ownership) -> Installing:
+    """Raises OSError where the engine's directory cannot be looked into."""
+    directory = Path(cache.directory)
+    if cache.kind == "entries":
+        return Entries(directory, manifest_of(metadata, cache.resolved), ownership)
+    local = examine(directory, cache.rank_files, metadata, must_agree=cache.ranks_must_agree)
+    return RankFiles(cache, metadata, ownership, local)
+
+
+@dataclass(frozen=True)
+class RankFiles:
+    """Implements `Installing`: this pod's ranks, all or none."""
+
+    cache: EngineCache
+    metadata: Mapping[str, str]
+    ownership: Ownership
+    local: LocalSet
+
+    def check(self, contents: Mapping[str, bytes]) -> None:
+        check_foreign_bytes(
+            contents, self.cache.all_rank_files, self.metadata, must_agree=self.cache.ranks_must_agree
+        )
+
+    def place(self, contents: Mapping[str, bytes], *, made_at: float | None, nonce: str) -> Placed:
+        mine = {name: contents[name] for name in self.cache.rank_files}
+        return place(mine, self.local, made_at=made_at, ownership=self.ownership, nonce=nonce)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Implements `Installing`: a union of entries. Nobody can know which of them the engine will need."""
+
+    directory: Path
+    manifest: Mapping[str, str]
+    ownership: Ownership
+
+    @property
+    def local(self) -> LocalSet:
+        """Never complete; and a bad entry does not stop the engine, so nothing has to be moved out of its way."""
+        return LocalSet(self.directory, {}, ranks_agree=True)
+
+    def check(self, contents: Mapping[str, bytes]) -> None:
+        check_entries(contents, self.manifest)
+
+    def place(self, contents: Mapping[str, bytes], *, made_at: float | None, nonce: str) -> Placed:  # noqa: ARG002 -- an entry's age decides nothing
+        return place_entries(contents, self.directory, ownership=self.ownership, nonce=nonce)
