@@ -1,12 +1,12 @@
 """Asks one installed SGLang release about every case of tests/engines/sglang_matrix.py, and for its parser.
 
     uv venv R && uv pip install --python R/bin/python sglang==0.5.23      # about 9 GB
-    R/bin/python tools/ask_sglang.py OUT.json [lines|flags|only=WORD]     # a C compiler; no GPU, no network
+    R/bin/python tools/ask_sglang.py OUT.json [lines|new|only=WORD,..]    # a C compiler; no GPU, no network
 
 The program that the product runs in the engine's image (autotune_init/inside/resolve_sglang.py) does the asking; here
 one import serves all cases, each in a fork, because resolution leaves state behind. `lines` leaves the product out;
-`flags` asks instead what each flag of the release's parser does to the keys of a few models (which are harmless);
-`only=WORD` asks again about the command lines with that word and puts the answers into an OUT.json that is there.
+`only=WORD,..` asks about the command lines with one of these words and `new` about those that an OUT.json that is there lacks; both
+add to it.
 """
 
 import contextlib
@@ -78,33 +78,18 @@ def parser_table() -> list[dict]:
     ]
 
 
-def flag_cases(options: list[dict]):
-    """Every flag alone, with up to four of its choices or a value of its type, on models that have rules."""
-    yield from (sglang_matrix.Case(arch, model, base) for arch, model, base in sglang_matrix.FLAG_BASES)
-    for option in options:
-        for flag in option["flags"][:1]:
-            if option["nargs"] == 0:
-                values = [()]
-            elif option["choices"]:
-                values = [(choice,) for choice in option["choices"][:4]]
-            else:
-                guess = {"int": ("2", "1"), "float": ("0.5", "1.0"), "_parse_bool": ("true",), "json_list_type": ("[]",)}
-                values = [(value,) for value in guess.get(option["type"] or "str", ("x", "{}"))]
-            for value in values:
-                for arch, model, base in sglang_matrix.FLAG_BASES:
-                    yield sglang_matrix.Case(arch, model, (*base, flag, *value))
-
-
 def main() -> int:
     out = Path(sys.argv[1]).resolve()
-    cases = [*sglang_matrix.line_cases(), *(() if "lines" in sys.argv else sglang_matrix.auto_cases())]
-    is_for_flags = "flags" in sys.argv
+    cases = sglang_matrix.all_cases(with_product="lines" not in sys.argv)
     only = next((word.partition("=")[2] for word in sys.argv if word.startswith("only=")), None)
     known = {}
+    if out.exists() and (only is not None or "new" in sys.argv):
+        known = {(one["arch"], *one["argv"]): one for one in json.loads(out.read_text())["answers"]}
     if only is not None:
-        cases = [case for case in cases if any(only in word for word in case.argv)]
-        if out.exists():
-            known = {(one["arch"], *one["argv"]): one for one in json.loads(out.read_text())["answers"]}
+        asked = only.split(",")
+        cases = [case for case in cases if any(one in word for one in asked for word in case.argv)]
+    elif known:
+        cases = [case for case in cases if (case.arch, *case.argv) not in known]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         sglang_matrix.write_models(Path(folder), cases)
@@ -119,8 +104,6 @@ def main() -> int:
             import sglang.srt.server_args  # noqa: F401 -- imported once, for all forks
 
             resolve_sglang.preload()
-        if is_for_flags:
-            cases = list(flag_cases(parser_table()))
         answers = []
         for case in cases:
             answers.append(ask(case, gpu))

@@ -85,6 +85,8 @@ def expected_keys(
         return nothing_known("the model's config.json could not be had")
     if cache.resolved.get("is_draft"):
         return nothing_known("a draft worker's model is another one")
+    if cache.tunes is False:
+        return Expected({name: frozenset() for name in cache.all_rank_files})
     undecided: dict[str, str] = {}
     texts: set[str] = set()
     try:

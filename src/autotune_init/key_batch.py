@@ -1,36 +1,56 @@
-"""`key --batch`: one JSON line in, one JSON answer out, in order, whatever the lines are. Pure but for `read_config`."""
+"""`key --batch`: one JSON line in, one JSON answer out, in order, whatever the lines are. Pure but for `Reader`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from autotune_init.engines import EngineCache, Question, sglang
 from autotune_init.engines.flashinfer_store import BadMetadata, env_hash, environment_directory
 from autotune_init.engines.registry import ask
-from autotune_init.engines.sglang_versions import Release
-from autotune_init.engines.sglang_words import read_argv
+from autotune_init.engines.sglang_words import Typed, read_argv
+from autotune_init.engines.spelling import read_words
 from autotune_init.ranks import Rank
 
 MAX_LINE_BYTES = 1024 * 1024
 
-ConfigReader = Callable[[str], Mapping[str, object]]
+QUANT_FILE = "hf_quant_config.json"
+
 Answer = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The files that lines name. `config` reads a JSON object (a directory means its config.json), `text` a text.
+
+    Both raise `ValueError` or `OSError`.
+    """
+
+    config: Callable[[str], Mapping[str, object]]
+    text: Callable[[str], str]
+
+    def config_or_none(self, path: str) -> Mapping[str, object] | None:
+        try:
+            return self.config(path)
+        except (OSError, ValueError):
+            return None
 
 
 class _BadLine(Exception):  # noqa: N818 -- never leaves this file
     pass
 
 
-def answer_lines(lines: Iterable[str], read_config: ConfigReader) -> Iterator[Answer]:
-    """One answer per line that is not blank. `read_config` raises `ValueError` or `OSError` for a bad config.json."""
+def answer_lines(lines: Iterable[str], read: Reader) -> Iterator[Answer]:
+    """One answer per line that is not blank."""
     for line in lines:
         if line.strip():
-            yield answer_line(line, read_config)
+            yield answer_line(line, read)
 
 
-def answer_line(line: str, read_config: ConfigReader) -> Answer:
-    """`{"path", "key", "source"}` or `{"refused", "detail"}`. Raises nothing."""
+def answer_line(line: str, read: Reader) -> Answer:
+    """`{"path", "key", "source", ...}` or `{"refused", "detail"}`. Raises nothing."""
     try:
         if len(line) > MAX_LINE_BYTES:
             raise _BadLine(f"the line is longer than {MAX_LINE_BYTES} characters")
@@ -41,7 +61,7 @@ def answer_line(line: str, read_config: ConfigReader) -> Answer:
         if not isinstance(asked, dict):
             raise _BadLine("not a JSON object")
         _refuse_half_characters(asked)
-        return _answer(asked, read_config)
+        return _answer(asked, read)
     except _BadLine as problem:
         return {"refused": "bad-line", "detail": str(problem)}
     except sglang.Refused as refused:
@@ -56,7 +76,7 @@ def _refuse_half_characters(asked: object) -> None:
         raise _BadLine("a text holds half a character") from None
 
 
-def _answer(asked: Mapping[str, object], read_config: ConfigReader) -> Answer:
+def _answer(asked: Mapping[str, object], read: Reader) -> Answer:
     engine = asked.get("engine")
     if engine == "flashinfer":
         return _answer_store(asked)
@@ -65,7 +85,7 @@ def _answer(asked: Mapping[str, object], read_config: ConfigReader) -> Answer:
     if "resolved" in asked:
         return _answer_resolved(asked)
     if "argv" in asked:
-        return _answer_argv(asked, read_config)
+        return _answer_argv(asked, read)
     raise _BadLine("neither resolved nor argv")
 
 
@@ -104,51 +124,74 @@ def _answer_resolved(asked: Mapping[str, object]) -> Answer:
     return {"path": f"{folder}/{name}", "key": key, "source": "recipe"}
 
 
-def _answer_argv(asked: Mapping[str, object], read_config: ConfigReader) -> Answer:
+def _answer_argv(asked: Mapping[str, object], read: Reader) -> Answer:
     argv, environ = asked["argv"], asked.get("env") or {}
     if not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
         raise _BadLine("argv is a list of texts")
     if not isinstance(environ, dict) or not all(isinstance(value, str) for value in environ.values()):
         raise _BadLine("env is a map of texts")
-    uuid = asked.get("gpu_uuid")
+    uuid, driver = asked.get("gpu_uuid"), asked.get("driver")
     release = sglang.release_of(_text(asked, "engine_version"))
+    command = read_words(argv, environ, "sglang", release.version, read.text)
+    typed = read_argv(command.argv, release)
+    folder, config = _config(asked.get("model_config"), typed, read, command.directory)
+    draft = typed.text("speculative_draft_model_path")
+    draft_folder = _beside(draft, command.directory) if draft else None
     question = Question(
         engine="sglang",
         engine_version=release.version,
         flashinfer_version=_text(asked, "flashinfer_version"),
         capability=_capability(asked),
-        argv=tuple(argv),
-        model_config=_config(asked.get("model_config"), tuple(argv), release, read_config),
-        environ=environ,
+        argv=command.argv,
+        model_config=config,
+        environ=command.environ,
         cache_dir=_text(asked, "cache_dir") if "cache_dir" in asked else None,
         gpu_uuids=(uuid,) if isinstance(uuid, str) else (),
+        driver=driver if isinstance(driver, str) else None,
+        quant_config=read.config_or_none(f"{folder}/{QUANT_FILE}") if folder else None,
+        draft_config=read.config_or_none(draft_folder) if draft_folder else None,
+        draft_quant_config=read.config_or_none(f"{draft_folder}/{QUANT_FILE}") if draft_folder else None,
     )
     answer = ask(question)
     if not isinstance(answer, EngineCache):
         return {"refused": answer.reason, "detail": answer.detail}
     rank = _rank(asked)
+    path = _path_of(answer, rank)
+    if path is None:
+        return {"refused": "key-ranks", "detail": f"{rank} is no rank of this replica"}
+    line: Answer = {"path": path, "key": answer.key, "source": answer.source}
+    if answer.draft is not None:
+        line["draft_path"] = _path_of(answer.draft, rank)
+    return line
+
+
+def _path_of(cache: EngineCache, rank: Rank) -> str | None:
     stem = f"rank_tp{rank.tp}_pp{rank.pp}_dp{rank.dp}"
-    for name in answer.all_rank_files:
+    for name in cache.all_rank_files:
         if name == f"{stem}.json" or name.startswith(f"{stem}_gpu"):
-            return {"path": f"{answer.directory}/{name}", "key": answer.key, "source": answer.source}
-    return {"refused": "key-ranks", "detail": f"{rank} is no rank of this replica"}
+            return f"{cache.directory}/{name}"
+    return None
 
 
 def _config(
-    given: object, argv: tuple[str, ...], release: Release, read_config: ConfigReader
-) -> Mapping[str, object] | None:
-    """The stated config.json, which must be readable; else the model path's own, where that is a directory here."""
+    given: object, typed: Typed, read: Reader, directory: str | None
+) -> tuple[str | None, Mapping[str, object] | None]:
+    """(the model's folder, the stated config.json, which must be readable; else the model path's own, if it is here)."""
     if given is None:
-        try:
-            return read_config(read_argv(argv, release).values.get("model_path", ""))
-        except (OSError, ValueError):
-            return None
+        path = _beside(typed.text("model_path") or "", directory)
+        config = read.config_or_none(path)
+        return (path if config is not None else None), config
     if not isinstance(given, str):
         raise _BadLine("model_config is a path")
     try:
-        return read_config(given)
+        config = read.config(given)
     except (OSError, ValueError) as error:
         raise sglang.Refused("undecidable", f"config.json: {error}"[:300]) from None
+    return (str(PurePosixPath(given).parent) if given.endswith(".json") else given), config
+
+
+def _beside(path: str, directory: str | None) -> str:
+    return path if directory is None else str(PurePosixPath(directory) / path)
 
 
 def _text(asked: Mapping[str, object], name: str) -> str:

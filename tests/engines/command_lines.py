@@ -6,6 +6,7 @@ from tests.pods import ROOT
 
 from autotune_init.engines import EngineCache, Question, Refusal
 from autotune_init.engines.registry import ask
+from autotune_init.engines.spelling import read_words
 
 CASES = json.loads((ROOT / "tests" / "data" / "sglang_argv_cases.json").read_text())
 FIELDS = {
@@ -32,8 +33,15 @@ def config_of(name):
     return config
 
 
-def question(*argv, config="llama-none", version="0.5.23", capability=(9, 0), **more):
+def no_file(path):
+    raise FileNotFoundError(path)
+
+
+def question(*words, config="llama-none", version="0.5.23", capability=(9, 0), **more):
     given = config_of(config) if isinstance(config, str) else config
+    argv = words
+    if words[:1] and words[0] in ("python3", "/opt/bin/python", "sglang"):
+        argv = read_words(words, more.get("environ", {}), "sglang", version, no_file).argv
     return Question("sglang", version, "0.7.2", capability, argv, given, cache_dir="/c", **more)
 
 

@@ -204,7 +204,9 @@ DRAFTS = {
 
 def write_models(root: Path, cases: list[Case]) -> None:
     """models/<name>/config.json (and what lies beside it) for every case."""
-    for name in sorted({case.model for case in cases}):
+    served = {case.model for case in cases}
+    served |= {word.removeprefix("models/") for case in cases for word in case.argv if word.startswith("models/")}
+    for name in sorted(served):
         folder = root / "models" / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(config_of(name), indent=1))
@@ -442,9 +444,120 @@ def line_cases() -> Iterator[Case]:
             yield Case(arch, model, (*own, *argv))
 
 
-# what each flag of a parser is tried on: a family with many rules on Blackwell and one on Hopper, a dense one
+
+# flags that people add and that no rule of ours reads: each is put to every release on two models with many rules
+_FLAG_LINES = """
+--enable-lora --max-lora-rank 64 --lora-target-modules all
+--enable-lora --max-lora-rank 16 --lora-target-modules q_proj k_proj --max-loras-per-batch 4 --lora-backend csgmv
+--disaggregation-mode prefill --disaggregation-transfer-backend mooncake
+--disaggregation-mode decode --disaggregation-transfer-backend nixl --disaggregation-bootstrap-port 8998
+--enable-hierarchical-cache
+--enable-hierarchical-cache --hicache-ratio 2 --hicache-write-policy write_through --hicache-io-backend kernel --hicache-mem-layout layer_first
+--enable-hierarchical-cache --hicache-size 100 --hicache-storage-backend file
+--is-embedding
+--enable-multimodal
+--enable-two-batch-overlap
+--enable-single-batch-overlap
+--enable-eplb --ep-num-redundant-experts 4
+--ep-num-redundant-experts 4 --ep-dispatch-algorithm dynamic --init-expert-location trivial
+--expert-distribution-recorder-mode stat
+--deepep-mode low_latency
+--deepep-mode normal
+--mm-attention-backend fa3
+--keep-mm-feature-on-device
+--cuda-graph-bs 1 2 4 8
+--cuda-graph-bs-decode 1 2 4 8
+--disable-piecewise-cuda-graph
+--enable-piecewise-cuda-graph
+--cuda-graph-backend-prefill disabled
+--mamba-ssm-dtype bfloat16
+--mamba-full-memory-ratio 0.5
+--max-mamba-cache-size 64
+--linear-attn-backend triton
+--flashinfer-mla-disable-ragged
+--enable-fused-qk-norm-rope
+--kv-events-config {}
+--enable-trace --otlp-traces-endpoint localhost:4317
+--bucket-time-to-first-token 0.1 1
+--cpu-offload-gb 4
+--model-loader-extra-config {}
+--preferred-sampling-params {}
+--speculative-attention-mode decode
+--ssl-keyfile /k --ssl-certfile /c
+--enable-custom-logit-processor
+--enable-return-hidden-states
+--enable-return-routed-experts
+--enable-weights-cpu-backup
+--schedule-low-priority-values-first --enable-priority-scheduling
+--priority-scheduling-preemption-threshold 5 --enable-priority-scheduling
+--enable-dynamic-chunking
+--pp-max-micro-batch-size 4
+--triton-attention-reduce-in-fp32
+--log-requests-format json
+--custom-pipeline none
+--enable-nan-detection
+--rl-on-policy-target fsdp
+--prefill-attention-backend fa3 --decode-attention-backend flashinfer
+--attention-backend trtllm_mha
+--attention-backend triton
+--attention-backend flashmla
+--kv-cache-dtype fp8_e5m2
+--kv-cache-dtype bf16
+--max-prefill-tokens 4096 --max-total-tokens 100000 --prefill-max-requests 4
+--enable-mixed-chunk --num-continuous-decode-steps 2
+--disable-overlap-schedule --disable-cuda-graph --disable-radix-cache --disable-custom-all-reduce
+--enable-dp-lm-head
+--enable-flashinfer-allreduce-fusion
+--enable-symm-mem --enable-nccl-nvls
+--fp8-gemm-backend deep_gemm
+--fp8-gemm-backend flashinfer_trtllm
+--fp4-gemm-backend flashinfer_cutlass
+--moe-dense-tp-size 1
+--disable-shared-experts-fusion
+--load-format auto --weight-loader-disable-mmap --delete-ckpt-after-loading
+--tokenizer-backend huggingface
+--tokenizer-mode slow --tokenizer-worker-num 2 --skip-tokenizer-init
+--allow-auto-truncate --sleep-on-idle --stream-interval 4 --incremental-streaming-output
+--gc-warning-threshold-secs 5
+--warmups voice_chat
+--dist-timeout 3600 --nccl-port 23456 --gpu-id-step 1
+--numa-node 0 0 0 0
+--enable-memory-saver
+--quantization-param-path /x
+--crash-dump-folder /tmp/x --decode-log-interval 40
+--enable-metrics --enable-metrics-for-all-schedulers --collect-tokens-histogram --tokenizer-metrics-allowed-custom-labels a
+--radix-eviction-policy lfu
+--page-size 1
+--page-size 128
+--swa-full-tokens-ratio 0.5
+--hf-chat-template-name x
+--tool-call-parser qwen25 --reasoning-parser deepseek-r1
+--grammar-backend outlines
+--sampling-backend flashinfer --sampling-defaults openai
+--mem-fraction-static 0.5 --context-length 4096
+--max-queued-requests 100
+--enable-cache-report --show-time-cost --log-level debug
+--served-model-name a --weight-version v2 --revision main
+--model-impl sglang
+--model-impl transformers
+--device cuda
+--config x.yaml
+--nnodes 1 --node-rank 0
+"""
+
+
+def flag_cases() -> Iterator[Case]:
+    for line in filter(None, _FLAG_LINES.splitlines()):
+        for arch, model, base in FLAG_BASES:
+            yield Case(arch, model, (*base, *line.split()))
+
+
+# a family with many rules on Blackwell, and one with none and two models' worth of attention code on Hopper
 FLAG_BASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("sm100", "qwen3_moe-fp8-big", _line("qwen3_moe-fp8-big", "--tp", "4")),
     ("sm90", "deepseek_v3-fp8-big", _line("deepseek_v3-fp8-big", "--tp", "8")),
-    ("sm90", "llama-mofp8-big", _line("llama-mofp8-big", "--tp", "2")),
 )
+
+
+def all_cases(*, with_product: bool = True) -> list[Case]:
+    return [*line_cases(), *flag_cases(), *(auto_cases() if with_product else ())]

@@ -1,12 +1,13 @@
 """key --batch: one answer a line, in order, whatever the lines are."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune_init.key_batch import MAX_LINE_BYTES, answer_line, answer_lines
+from autotune_init.key_batch import MAX_LINE_BYTES, Reader, answer_line, answer_lines
 from autotune_init.model_config import read_model_config
 
 RESOLVED = {
@@ -47,6 +48,7 @@ STORE = {
         "gpu": "NVIDIA H100 80GB HBM3",
     },
 }
+FILES = Reader(read_model_config, lambda path: Path(path).read_text())
 CONFIG = {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "torch_dtype": "bfloat16"}
 ARGV = {
     **{
@@ -59,7 +61,16 @@ ARGV = {
 }
 
 
-def answer(line, read=lambda _path: CONFIG):
+def config_alone(path):
+    if path.endswith("hf_quant_config.json"):
+        raise FileNotFoundError(path)
+    return CONFIG
+
+
+CONFIG_ALONE = Reader(config_alone, FILES.text)
+
+
+def answer(line, read=CONFIG_ALONE):
     return answer_line(line if isinstance(line, str) else json.dumps(line), read)
 
 
@@ -122,16 +133,45 @@ def test_the_engines_environment_counts():
 def test_a_config_that_cannot_be_read_is_refused(tmp_path):
     line = {**ARGV, "model_config": str(tmp_path / "nowhere")}
 
-    assert answer(line, read_model_config)["refused"] == "undecidable"
+    assert answer(line, FILES)["refused"] == "undecidable"
 
 
 def test_without_model_config_a_local_models_own_is_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     line = {**without(ARGV, "model_config"), "argv": ["--model-path", str(tmp_path)], "rank": None}
 
-    assert "path" in answer(line, read_model_config)
-    missing = answer({**line, "argv": ["--model-path", str(tmp_path / "x")]}, read_model_config)
+    assert "path" in answer(line, FILES)
+    missing = answer({**line, "argv": ["--model-path", str(tmp_path / "x")]}, FILES)
     assert missing["refused"] == "undecidable"
+
+
+def test_a_shell_line_is_read_with_the_engines_environment():
+    line = "exec python3 -m sglang.launch_server --model-path $MODEL --tp ${TP:-4}"
+    spelled = {**ARGV, "argv": ["sh", "-c", line], "env": {"MODEL": "Qwen/Qwen3-30B-A3B"}}
+
+    assert answer(spelled)["path"] == answer(ARGV)["path"]
+
+
+def test_a_config_file_is_merged_as_the_engine_does(tmp_path):
+    (tmp_path / "serve.yaml").write_text("tensor-parallel-size: 2\nmodel-path: Qwen/Qwen3-30B-A3B\n")
+    line = {**ARGV, "argv": ["sglang", "serve", "--config", str(tmp_path / "serve.yaml"), "--tp", "4"]}
+
+    assert answer(line, Reader(config_alone, FILES.text))["path"] == answer(ARGV)["path"]
+
+
+def test_a_draft_worker_that_tunes_has_its_own_path(tmp_path):
+    draft = {"model_type": "llama", "architectures": ["LlamaForCausalLMEagle3"], "torch_dtype": "float16"}
+    (tmp_path / "config.json").write_text(json.dumps(draft))
+    eagle = ["--speculative-algorithm", "EAGLE3", "--speculative-draft-model-path", str(tmp_path)]
+    reader = Reader(lambda path: FILES.config(path) if str(tmp_path) in path else config_alone(path), FILES.text)
+    line = {**ARGV, "capability": [10, 0], "argv": [*ARGV["argv"], *eagle]}
+    found = answer(line, reader)
+
+    assert found["draft_path"].endswith("/rank_tp3_pp0_dp0.json")
+    assert found["draft_path"] != found["path"]
+    assert found["path"] == answer({**ARGV, "capability": [10, 0]})["path"]
+    # on Hopper this backend stays auto, and neither worker tunes
+    assert "draft_path" not in answer({**line, "capability": [9, 0]}, reader)
 
 
 BAD = {
@@ -171,6 +211,10 @@ BAD = {
     "env is a list": ({**ARGV, "env": [1]}, "bad-line"),
     "model_config is a number": ({**ARGV, "model_config": 5}, "bad-line"),
     "empty argv": ({**ARGV, "argv": []}, "undecidable"),
+    "another engine's command line": ({**ARGV, "argv": ["vllm", "serve", "m/x"]}, "key-argv"),
+    "a script": ({**ARGV, "argv": ["/entrypoint.sh"]}, "key-argv"),
+    "a pipeline": ({**ARGV, "argv": ["sh", "-c", "sglang serve --model-path m/x | tee log"]}, "key-argv"),
+    "a config file that is not there": ({**ARGV, "argv": [*ARGV["argv"], "--config", "no.yaml"]}, "key-config-file"),
     "speculative decoding": (
         {**ARGV, "argv": [*ARGV["argv"], "--speculative-algorithm", "EAGLE3"]},
         "undecidable",
@@ -206,7 +250,7 @@ def test_a_line_that_cannot_be_answered_is_refused_by_name(line, reason):
 
 def test_a_bad_line_in_the_middle_stops_nothing():
     lines = [json.dumps(RESOLVED), "{", "\n", json.dumps(STORE), '{"engine": "x"}', json.dumps(ARGV)]
-    answers = list(answer_lines(lines, lambda _path: CONFIG))
+    answers = list(answer_lines(lines, CONFIG_ALONE))
 
     assert ["path" in one for one in answers] == [True, False, True, False, True]
 

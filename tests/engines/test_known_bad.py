@@ -81,6 +81,7 @@ WHOLE, HALF = file(GEMM.format(m=1), GEMM.format(m=2)), file(GEMM.format(m=1))
 CONFIGURED = {
     "vllm-warm-start-deadlock": vllm(),
     "sglang-rank-keyed-experts": sglang(backend="flashinfer_cutlass", ep=2),
+    "sglang-draft-clears-target": sglang("0.5.20", "0.6.18", draft=sglang("0.5.20", "0.6.18", tunes=None)),
     "megamoe-bound-to-gpu": sglang("0.5.23", "0.7.2", tp=1, bound_to_gpu=True),
 }
 CONTAINED = {
@@ -142,6 +143,8 @@ def test_a_caller_that_did_not_ask_before_the_lookup_is_told_before_the_install(
     [
         vllm(tp=1),
         vllm("0.26.0", "0.6.14"),
+        sglang("0.5.20", "0.6.18", draft=sglang("0.5.20", "0.6.18", tunes=False)),
+        sglang("0.5.21", "0.6.18", draft=sglang("0.5.21", "0.6.18", tunes=True)),
         vllm("0.32.0", names=VLLM_NAMES),
         vllm("0.33.0", "0.7.2.post1", names=VLLM_NAMES),
         sglang("0.5.23", "0.7.2", backend="flashinfer_cutlass", ep=2),
@@ -153,6 +156,8 @@ def test_a_caller_that_did_not_ask_before_the_lookup_is_told_before_the_install(
     ids=[
         "vllm with one rank",
         "vllm before files were shared by ranks",
+        "a draft that does not tune",
+        "a draft where loads are kept apart",
         "vllm with a file a rank",
         "vllm 0.33",
         "sglang with flashinfer 0.7.2",

@@ -51,36 +51,18 @@ def test_the_program_in_front_of_the_flags_does_not_matter(start):
 
 
 @pytest.mark.parametrize(
-    "argv",
-    [
-        ("vllm", "serve", "m/x"),
-        ("sh", "-c", "python3 -m sglang.launch_server --model-path m/x"),
-        ("python3", "-m", "sglang.bench_one_batch", "--model-path", "m/x"),
-        ("python3", "--model-path", "m/x"),
-        ("sglang", "serve", "m/x"),
-        ("sglang", "serve", "--model-path", "m/x", "m/y"),
-    ],
-    ids=" ".join,
-)
-def test_what_is_no_sglang_command_line_is_refused(argv):
-    answer = ask(question(*argv))
-
-    assert isinstance(answer, Refusal)
-    assert answer.reason == "undecidable"
-
-
-@pytest.mark.parametrize(
     ("argv", "named"),
     [
-        (("--speculative-algorithm", "EAGLE3"), "--speculative-algorithm"),
-        (("--moe-a2a-backend", "deepep"), "--moe-a2a-backend"),
-        (("--enable-deterministic-inference",), "--enable-deterministic-inference"),
-        (("--json-model-override-args", "{}"), "--json-model-override-args"),
-        (("--config", "x.yaml"), "--config"),
-        (("--tensor-parallel", "2"), "--tensor-parallel"),
+        (("--speculative-algorithm", "MEDUSA"), "--speculative-algorithm"),
+        (("--moe-a2a-backend", "mori"), "--moe-a2a-backend"),
+        (("--moe-a2a-backend", "telepathy"), "--moe-a2a-backend"),
+        (("--json-model-override-args", '{"dtype": "float16"}'), "--json-model-override-args"),
+        (("--json-model-override-args", "{"), "--json-model-override-args"),
+        (("--conf", "x.yaml"), "--config"),
+        (("--attention-backend", "telepathy"), "--attention-backend"),
         (("--pp", "2"), "--pp-size"),
         (("--load-format", "gguf"), "--load-format"),
-        (("--quantization", "mxfp8"), "quantization"),
+        (("--quantization", "mxfp8", "--moe-runner-backend", "triton"), "mxfp8"),
         (("--quantization", "awq"), "quantization"),
         (("--moe-runner-backend", "marlin"), "moe_runner_backend"),
         (("--tp", "0"), "tp_size"),
@@ -92,9 +74,8 @@ def test_what_is_no_sglang_command_line_is_refused(argv):
         (("--dtype", "int8"), "dtype"),
         (("--dtype", "BFloat16"), "dtype"),
         (("--port",), "--port"),
-        (("--enable-metrics=1",), "--enable-metrics=1"),
+        (("--enable-metrics=1",), "--enable-metrics"),
         (("--flashinfer-autotune-skip-ops",), "--flashinfer-autotune-skip-ops"),
-        (("--flashinfer-autotune-skip-ops=a",), "--flashinfer-autotune-skip-ops"),
         (("-tp", "2"), "-tp"),
         (("stray",), "stray"),
     ],
@@ -125,10 +106,10 @@ def test_a_model_path_that_the_engine_may_rewrite_is_refused(path):
 @pytest.mark.parametrize(
     "change",
     [
+        {"model_type": "kimi_k3"},
         {"model_type": "kimi_k2"},
         {"model_type": None},
         {"model_type": ["llama"]},
-        {"auto_map": {"AutoConfig": "x.Y"}},
         {"architectures": ["LlamaForCausalLMEagle3"]},
         {"architectures": None},
         {"text_config": {}},
@@ -158,13 +139,47 @@ def test_an_arch_that_was_not_checked_is_refused():
     assert "sm89" in refused(capability=(8, 9)).detail
 
 
-def test_a_checkpoint_method_is_refused_where_it_was_not_checked():
-    assert "awq" in refused(config="llama-awq", capability=(10, 0)).detail
+def test_a_checkpoints_method_does_not_touch_the_key_of_a_family_without_rules():
     assert asked(config="llama-awq").key == asked().key
+    assert asked(config="llama-awq", capability=(10, 0)).key == asked(capability=(10, 0)).key
 
 
-def test_gemma_is_not_cast_to_float16():
-    assert "dtype" in refused(config={**config_of("gemma2-none"), "torch_dtype": "float32"}).detail
+def test_gemma_is_cast_to_bfloat16():
+    config = {**config_of("gemma2-none"), "torch_dtype": "float32"}
+
+    assert "|torch.bfloat16|" in asked(config=config).key_text
+    assert "|torch.float16|" in asked(config={**config_of("llama-none"), "torch_dtype": "float32"}).key_text
+
+
+def test_a_class_of_remote_code_needs_the_switch():
+    config = {**config_of("llama-none"), "auto_map": {"AutoConfig": "configuration_x.XConfig"}}
+
+    assert "|LlamaConfig|" in asked(config=config).key_text
+    assert "|XConfig|" in asked("--trust-remote-code", config=config).key_text
+    elsewhere = {**config, "auto_map": {"AutoConfig": "org/other--configuration_x.XConfig"}}
+    assert "auto_map" in refused("--trust-remote-code", config=elsewhere).detail
+
+
+def test_deepseek_without_a_quantization_needs_its_weights_on_blackwell():
+    config = {"model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"], "dtype": "bfloat16"}
+
+    assert "safetensors" in refused(config=config, capability=(10, 0)).detail
+    assert asked(config=config)
+
+
+def test_gpt_oss_in_bfloat16_needs_the_driver_on_blackwell():
+    config = {"model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"], "dtype": "bfloat16"}
+
+    assert "driver" in refused(config=config, capability=(10, 0)).detail
+    old, new = (asked(config=config, capability=(10, 0), driver=driver).key_text for driver in ("580.95", "595.1"))
+    assert "|triton_kernel|" in old
+    assert "|triton|" in new
+
+
+def test_the_words_of_a_flag_end_where_argparse_ends_them():
+    assert asked("--flashinfer-autotune-skip-ops=a").key_text.endswith("|skip_ops=a")
+    assert asked("--tensor-par", "4").key_text == asked("--tp", "2", "--tp-size=4").key_text
+    assert asked("--random-seed", "-1", "--served-model-name", "--a b").key == asked().key
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,21 @@ def test_with_every_field_stated_unknown_flags_no_longer_matter():
 @pytest.mark.parametrize(
     "argv",
     [
-        ("--dp-siz", "2"), ("--data-parallel", "2"), ("--attn-dp-size", "2"), ("--config", "x"),
-        ("--flashinfer-autotune-skip", "a"), ("--nnode", "2"), ("--dwdp-size", "2"), ("--dp-size", "x"),
-        ("--disable-flashinfer-autot",), ("stray",),
+        ("--attn-dp-size", "2"), ("--config", "x"), ("--conf", "x"), ("--dwdp-size", "2"), ("--dp-size", "x"),
+        ("--attn-cp-size", "2"), ("--dp-size-of-a-fork", "2"), ("stray",),
     ],
     ids=" ".join,
 )  # fmt: skip
 def test_what_decides_the_files_is_refused_even_with_every_field_stated(argv):
     assert refused(*argv, fields=FIELDS).reason == "undecidable"
+
+
+def test_what_decides_the_files_is_read_in_every_spelling_even_with_every_field_stated():
+    assert asked("--dp-siz", "2", fields=FIELDS).all_rank_files[1] == "rank_tp0_pp0_dp1.json"
+    assert asked("--data-parallel", "2", fields=FIELDS).key == asked(fields=FIELDS).key
+    assert asked("--flashinfer-autotune-skip", "a", fields=FIELDS).key_text.endswith("skip_ops=a")
+    assert asked("--nnode", "2", fields=FIELDS).nnodes == 2
+    assert isinstance(ask(question("--disable-flashinfer-autot", fields=FIELDS)), NotCached)
 
 
 def test_a_dp_rank_from_the_environment_is_refused_even_with_every_field_stated():

@@ -252,6 +252,11 @@ def test_where_nothing_is_tuned_nothing_is_missing():
     assert (expected.count, expected.undecided, missing(expected, {})) == (0, {}, ())
 
 
+def test_an_engine_that_does_not_tune_asks_for_nothing():
+    expected = expected_keys(replace(cache(), tunes=False), LLAMA_8B, 8192)
+    assert (expected.count, expected.undecided) == (0, {})
+
+
 @pytest.mark.parametrize(
     ("asked", "config", "what"),
     [

@@ -114,6 +114,12 @@ def _keys_name_ranks(cache: EngineCache, files: RankFiles) -> bool:
     return has_peers and any(map(ranks_named, files.values()))
 
 
+def _draft_clears_target(cache: EngineCache) -> bool:
+    is_affected = (0, 5, 15) <= version_of(cache.engine_version) < (0, 5, 21)
+    draft_tunes = cache.draft is not None and cache.draft.tunes is not False
+    return cache.engine == "sglang" and is_affected and draft_tunes
+
+
 def _has_op(files: RankFiles, op: str) -> bool:
     return any(text.startswith(f"('{op}'") for file in files.values() for text in file.entries)
 
@@ -169,6 +175,15 @@ ROWS: tuple[KnownBad, ...] = (
         "misses waits in the timing all-reduce for those that hit",
         "FlashInfer 0.6.16, autotuner.py set_autotune_process_group; SGLang issue 40320",
         contains=lambda cache, files: tunes_in_lockstep(cache) and cover_differently(files),
+    ),
+    KnownBad(
+        "sglang-draft-clears-target",
+        "SGLang 0.5.15 to 0.5.20 with a draft worker that tunes",
+        "the draft worker's load drops every tactic that the target had from a file, while tactics that the target tuned "
+        "itself stay: with a bundle the target serves on heuristics, without one it does not",
+        "SGLang #39678; SGLang 0.5.20, srt/model_executor/runner/flashinfer_autotune.py "
+        "flashinfer_autotune_context; FlashInfer 0.6.18, autotuner/autotuner.py autotune",
+        configured=_draft_clears_target,
     ),
     KnownBad(
         "megamoe-bound-to-gpu",

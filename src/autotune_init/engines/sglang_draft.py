@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from autotune_init.engines import Input, Question, sglang
 from autotune_init.engines.sglang_argv import Resolution, a2a_of, given
+from autotune_init.engines.sglang_fields import KEY_FIELDS
 from autotune_init.engines.sglang_flags import DETERMINISTIC, FP4_GEMM, FP8_GEMM, TRUST
 from autotune_init.engines.sglang_models import (
     NotKnown,
@@ -54,16 +55,19 @@ def target_of(question: Question, release: Release, resolution: Resolution) -> W
 
 
 def draft_of(question: Question, release: Release, resolution: Resolution, target: Worker) -> Worker | None:
-    """The draft worker, None where there is none that tunes. Raises `sglang.Refused` where its key is not decided."""
+    """The draft worker, None where there is none that tunes. Raises `sglang.Refused` where its key is not decided.
+
+    Where the operator states every field of the key, that is one worker, and the other one is not asked for.
+    """
     algorithm = resolution.typed.text("speculative_algorithm")
-    if algorithm is None or algorithm in _WITHOUT_DRAFT:
+    if algorithm is None or algorithm in _WITHOUT_DRAFT or question.fields.keys() >= set(KEY_FIELDS):
         return None
     try:
         if algorithm not in _WITH_DRAFT:
             raise NotKnown(f"--speculative-algorithm {algorithm[:40]} was not checked")
         return _draft_of(question, release, resolution, target) if release.drafts_tune else None
     except NotKnown as unknown:
-        raise sglang.Refused("undecidable", f"the draft worker's key: {unknown}") from None
+        raise sglang.Refused("undecidable", f"the draft worker's key: {unknown}. --field NAME=VALUE for every input states the target's alone") from None
 
 
 def _draft_of(question: Question, release: Release, resolution: Resolution, target: Worker) -> Worker | None:
@@ -133,16 +137,22 @@ def _own_quantization(
     *,
     is_draft: bool = False,
 ) -> str | None:
-    """The model's own quantization: --quantization's, else the checkpoint's. Raises `NotKnown`."""
+    """The model's own quantization. Raises `NotKnown`.
+
+    The target's is what --quantization says, else the checkpoint's. A draft's is its own checkpoint's, and only an
+    unquantized one takes the target's --quantization (0.5.15 to 0.5.23 `handle_missing_default_values`).
+    """
     typed = resolution.typed.text("quantization")
-    if is_draft and "speculative_draft_model_quantization" in resolution.typed.values:
+    if typed in ("unquant", "modelopt"):  # the second means what the checkpoint says
+        typed = None
+    if not is_draft:
+        return typed or checkpoint_method(given(config)) or side_method(side)
+    if "speculative_draft_model_quantization" in resolution.typed.values:
         raise NotKnown("--speculative-draft-model-quantization was not checked")
-    if typed not in (None, "unquant", "modelopt"):
-        return typed
     saved = checkpoint_method(given(config)) or side_method(side)
-    if is_draft and saved in _CONVERTED:
+    if saved in _CONVERTED:
         raise NotKnown(f"a draft in {saved} may be converted")
-    return saved
+    return saved or typed
 
 
 def _is_forced_to_bfloat16(question: Question) -> bool:

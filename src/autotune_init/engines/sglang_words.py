@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from autotune_init.engines.sglang_options import CHOICES, OPTIONS
+from autotune_init.engines.sglang_choices import CHOICES
+from autotune_init.engines.sglang_options import OPTIONS
 from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES, Release
 
 _LONGEST_SHOWN = 80
