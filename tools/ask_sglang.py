@@ -101,7 +101,7 @@ def main() -> int:
             import flashinfer
             import sglang
             import sglang.srt.configs.model_config
-            import sglang.srt.server_args  # noqa: F401 -- imported once, for all forks
+            import sglang.srt.server_args
 
             resolve_sglang.preload()
         answers = []
@@ -118,7 +118,10 @@ def main() -> int:
                     **known,
                     **{
                         (case.arch, *case.argv): {
-                            "arch": case.arch, "argv": list(case.argv), "model": case.model, **answer
+                            "arch": case.arch,
+                            "argv": list(case.argv),
+                            "model": case.model,
+                            **answer,
                         }
                         for case, answer in zip(cases, answers, strict=True)
                     },

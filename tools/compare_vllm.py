@@ -35,8 +35,12 @@ def ask_in_forks(arch: str) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         write_models(Path(folder))
         command = [sys.executable, __file__, "--forks", arch]
-        done = subprocess.run(command, cwd=folder, env={**os.environ, "HOME": folder}, stdout=subprocess.PIPE, check=True)
-    return [json.loads(line[len(MARK) :]) for line in done.stdout.decode().splitlines() if line.startswith(MARK)]
+        done = subprocess.run(
+            command, cwd=folder, env={**os.environ, "HOME": folder}, stdout=subprocess.PIPE, check=True
+        )
+    return [
+        json.loads(line[len(MARK) :]) for line in done.stdout.decode().splitlines() if line.startswith(MARK)
+    ]
 
 
 def forks(arch: str) -> None:
@@ -81,7 +85,17 @@ def gist(answer: dict) -> object:
 
 def report(arch: str, answers: list[dict], wrong: list[str]) -> None:
     answered = sum("workers" in one for one in answers)
-    print(arch, len(answers), "cases,", answered, "answered,", len(answers) - answered, "refused,", len(wrong), "wrong")
+    print(
+        arch,
+        len(answers),
+        "cases,",
+        answered,
+        "answered,",
+        len(answers) - answered,
+        "refused,",
+        len(wrong),
+        "wrong",
+    )
     for text in wrong:
         print("  wrong:", text)
 
@@ -97,7 +111,8 @@ def main() -> int:
             answers = ask_in_forks(arch)
             report(arch, answers, [] if len(answers) == len(CASES["lines"]) else ["answers are missing"])
             document["answers"] += [
-                {"arch": arch, "argv": line, **answer} for line, answer in zip(CASES["lines"], answers, strict=True)
+                {"arch": arch, "argv": line, **answer}
+                for line, answer in zip(CASES["lines"], answers, strict=True)
             ]
         out.write_text(json.dumps(document, indent=1) + "\n")
     count = 0

@@ -1,6 +1,6 @@
 """Writes engines/sglang_options.py and engines/sglang_choices.py from the parsers that tools/ask_sglang.py dumped.
 
-    python tools/make_sglang_options.py A-0.5.12.json A-0.5.13.json ...       # one file for each release of the table
+python tools/make_sglang_options.py A-0.5.12.json A-0.5.13.json ...       # one file for each release of the table
 """
 
 import json

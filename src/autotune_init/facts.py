@@ -1,7 +1,7 @@
 """What this node is: its GPU, the engine's packages and FlashInfer's environment; from --facts, else probed.
 
 The file is what `autotune-init facts` prints, so that a node without a GPU can stand in for one that has:
-{"gpu": {"name", "capability", "count", "uuid", "driver"}, "packages": {name: version}, "metadata": {field: value}}.
+{"gpu": {"name", "capability", "count", "uuid", "driver", "memory_mib"}, "packages": {name: version}, "metadata": {field: value}}.
 What is absent is probed, what is present is believed.
 """
 
@@ -21,12 +21,14 @@ STATED = "facts file"
 PACKAGES = ("sglang", "vllm", "flashinfer-python", "torch")
 _MAX_TEXT = 4096  # a CuTe-DSL fingerprint names every package of its stack: 300 characters today
 _MAX_NUMBER = 4096
+_MAX_MIB = 64 * 1024 * 1024
 _GPU_KEYS = {
     "name": "name",
     "capability": "capability",
     "count": "count",
     "uuids": "uuid",
     "driver": "driver",
+    "memory_mib": "memory_mib",
 }
 
 
@@ -47,7 +49,7 @@ class Gpu:
     """The GPUs that a process here would be shown; None or () where not known.
 
     `name` as CUDA and FlashInfer spell it, `capability` (major, minor), `count` and `uuids` of the visible ones,
-    `driver` like "580.95".
+    `driver` like "580.95", `memory_mib` the whole memory of one (NVML's total, nvidia-smi's memory.total).
     """
 
     name: str | None = None
@@ -55,6 +57,7 @@ class Gpu:
     count: int | None = None
     uuids: tuple[str, ...] = ()
     driver: str | None = None
+    memory_mib: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def to_json(facts: Facts) -> str:
         "count": facts.gpu.count,
         "uuid": list(facts.gpu.uuids) or None,
         "driver": facts.gpu.driver,
+        "memory_mib": facts.gpu.memory_mib,
     }
     answer = {
         "gpu": {key: value for key, value in gpu.items() if value is not None},
@@ -147,6 +151,7 @@ def gather(stated: Facts, machine: Machine, *, is_collector_forced: bool = False
 def _complete_gpu(stated: Gpu, believed_name: str | None, machine: Machine, sources: dict[str, str]) -> Gpu:
     """NVML fills what is absent, unless it shows another GPU than the stated one: then this node only stands in."""
     name = stated.name or believed_name
+    # the memory decides no key by a recipe: for it alone NVML is not asked
     if None not in (name, stated.capability, stated.count, stated.driver) and stated.uuids:
         return replace(stated, name=name)
     try:
@@ -164,9 +169,11 @@ def _complete_gpu(stated: Gpu, believed_name: str | None, machine: Machine, sour
         count=len(visible),
         uuids=tuple(gpu.uuid for gpu in visible),
         driver=node.driver,
+        memory_mib=visible[0].memory_mib,
     )
     for attribute, key in _GPU_KEYS.items():
-        if getattr(stated, attribute) in (None, ()) and not (key == "name" and name):
+        is_absent = getattr(stated, attribute) in (None, ()) and getattr(probed, attribute) not in (None, ())
+        if is_absent and not (key == "name" and name):
             sources[f"gpu.{key}"] = "NVML"
     return Gpu(
         name=name or probed.name,
@@ -174,6 +181,7 @@ def _complete_gpu(stated: Gpu, believed_name: str | None, machine: Machine, sour
         count=probed.count if stated.count is None else stated.count,
         uuids=stated.uuids or probed.uuids,
         driver=stated.driver or probed.driver,
+        memory_mib=stated.memory_mib or probed.memory_mib,
     )
 
 
@@ -211,6 +219,7 @@ def _gpu(stated: Mapping[str, object]) -> Gpu:
         count=_number("gpu.count", stated["count"], 1) if "count" in stated else None,
         uuids=tuple(_text("gpu.uuid", uuid) for uuid in uuids),
         driver=_text("gpu.driver", stated["driver"]) if "driver" in stated else None,
+        memory_mib=_number("gpu.memory_mib", stated["memory_mib"], 1, _MAX_MIB) if "memory_mib" in stated else None,
     )
 
 
@@ -250,7 +259,7 @@ def _text(key: str, value: object) -> str:
     return value
 
 
-def _number(key: str, value: object, least: int) -> int:
-    if type(value) is not int or not least <= value <= _MAX_NUMBER:  # bool is an int, and no count
+def _number(key: str, value: object, least: int, most: int = _MAX_NUMBER) -> int:
+    if type(value) is not int or not least <= value <= most:  # bool is an int, and no count
         raise BadFacts("bad-value", f"{key}: wants a whole number from {least}")
     return value

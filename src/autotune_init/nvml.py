@@ -30,7 +30,7 @@ class NvmlGpu:
     """One GPU as NVML shows it.
 
     `index` is NVML's (PCI bus order). `is_split` says that CUDA may show it under another name: MIG mode is on, or
-    it is a virtual GPU.
+    it is a virtual GPU. `memory_mib` is None where the driver does not say (unified memory).
     """
 
     index: int
@@ -38,6 +38,7 @@ class NvmlGpu:
     uuid: str
     capability: tuple[int, int]
     is_split: bool = False
+    memory_mib: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,17 @@ def _gpu(nvml: ctypes.CDLL, index: int) -> NvmlGpu:
         uuid=uuid.value.decode(errors="replace"),
         capability=(major.value, minor.value),
         is_split=_is_mig(nvml, device) or _is_vgpu(nvml, device),
+        memory_mib=_memory_mib(nvml, device),
     )
+
+
+def _memory_mib(nvml: ctypes.CDLL, device: ctypes.c_void_p) -> int | None:
+    import ctypes
+
+    # nvmlMemory_t: total, free, used; NOT_SUPPORTED on GPUs that share the host's memory
+    sizes = (ctypes.c_ulonglong * 3)()
+    code = nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(sizes))
+    return (int(sizes[0]) >> 20 or None) if code == _SUCCESS else None
 
 
 def _is_mig(nvml: ctypes.CDLL, device: ctypes.c_void_p) -> bool:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from tests import bundles
 from tests.pods import ROOT
 
-from cache_store.bundle import pack
+from cache_store.bundle import MAX_INLINE_BYTES, pack
 from cache_store.claim import Claim
 from cache_store.cli.app import cli
 from cache_store.cli.session import Session
@@ -81,7 +81,7 @@ class Shop:
     def publish_large(self, who=None):
         """A bundle whose one content is a blob; its address and the content."""
         who = who or bundles.identity(bundles.H200)
-        body = bundles.rank_file(dict(who.environment.metadata)) + b" " * (1 << 20)
+        body = bundles.rank_file(dict(who.environment.metadata)) + b" " * MAX_INLINE_BYTES
         contents = {"rank_tp0_pp0_dp0.json": body}
         address = self.publish(bundles.bundle(contents, who=who))
         for digest, content in pack(contents)[2].items():

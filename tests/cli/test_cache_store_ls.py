@@ -1,6 +1,7 @@
 import pytest
 from tests.bundles import H200, bundle, identity, tombstone
 
+from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.errors import ErrorKind
 from cache_store.testing.faulty import Fails, Fault
 
@@ -144,7 +145,7 @@ def test_a_bundle_of_another_address_is_unreadable(shop):
 
 
 def test_a_huge_bundle_is_a_row(shop):
-    shop.put(identity().address.bundle_key, b" " * (4 * 1024 * 1024 + 1))
+    shop.put(identity().address.bundle_key, b" " * (MAX_REGISTER_BYTES + 1))
 
     done = shop("ls", "--json")
 

@@ -4,7 +4,7 @@ import json
 import pytest
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
 
-from cache_store.bundle import Bundle
+from cache_store.bundle import MAX_FILE_BYTES, MAX_REGISTER_BYTES, Bundle
 from cache_store.errors import ErrorKind
 from cache_store.testing.faulty import Fails, Fault
 from cache_store.verification import examine_register
@@ -40,7 +40,7 @@ def spoiled(body):
         ("not JSON", b"nonsense", "bundle-corrupt"),
         ("cut", body[:-20], "bundle-corrupt"),
         ("empty", b"", "bundle-corrupt"),
-        ("huge", body + b" " * (4 << 20), "bundle-too-large"),
+        ("huge", body + b" " * MAX_REGISTER_BYTES, "bundle-too-large"),
         ("deep", b"[" * 1000, "bundle-too-deep"),
         ("newer schema", body.replace(b"bundle/v1", b"bundle/v9"), "bundle-unknown-schema"),
         ("no schema", b"{}", "bundle-corrupt"),
@@ -118,7 +118,7 @@ def blob_of(address, body):
 
 @pytest.mark.parametrize(
     ("replacement", "code"),
-    [(None, "blob-missing"), (b"short", "bundle-digest-mismatch"), (b"x" * (3 << 20), "blob-too-large")],
+    [(None, "blob-missing"), (b"short", "bundle-digest-mismatch"), (b"x" * MAX_FILE_BYTES, "blob-too-large")],
 )
 def test_blobs_are_checked(shop, replacement, code):
     address, body = shop.publish_large()

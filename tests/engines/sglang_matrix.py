@@ -17,7 +17,11 @@ ARCHES: dict[str, dict[str, Any]] = {
     "sm90": {"name": "NVIDIA H100 80GB HBM3", "capability": [9, 0], "memory_mib": 81559},
     "sm100": {"name": "NVIDIA B200", "capability": [10, 0], "memory_mib": 183359},
     "sm103": {"name": "NVIDIA B300 SXM6 AC", "capability": [10, 3], "memory_mib": 275040},
-    "sm120": {"name": "NVIDIA RTX PRO 6000 Blackwell Server Edition", "capability": [12, 0], "memory_mib": 97887},
+    "sm120": {
+        "name": "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+        "capability": [12, 0],
+        "memory_mib": 97887,
+    },
 }
 DRIVER = "580.95.05"
 
@@ -205,7 +209,9 @@ DRAFTS = {
 def write_models(root: Path, cases: list[Case]) -> None:
     """models/<name>/config.json (and what lies beside it) for every case."""
     served = {case.model for case in cases}
-    served |= {word.removeprefix("models/") for case in cases for word in case.argv if word.startswith("models/")}
+    served |= {
+        word.removeprefix("models/") for case in cases for word in case.argv if word.startswith("models/")
+    }
     for name in sorted(served):
         folder = root / "models" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -442,7 +448,6 @@ def line_cases() -> Iterator[Case]:
         own = () if "--model" in argv else ("--model-path", f"models/{model}")
         for arch in ARCHES:
             yield Case(arch, model, (*own, *argv))
-
 
 
 # flags that people add and that no rule of ours reads: each is put to every release on two models with many rules

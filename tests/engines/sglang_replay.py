@@ -11,8 +11,8 @@ from tests.engines.sglang_matrix import Case
 
 from autotune_init.engines import EngineCache, Question
 from autotune_init.engines.registry import ask
-from autotune_init.engines.sglang_words import read_argv
 from autotune_init.engines.sglang_versions import BY_VERSION
+from autotune_init.engines.sglang_words import read_argv
 
 Asked = tuple[str, tuple[str, ...]]
 
@@ -35,7 +35,9 @@ def question_of(case: Case, version: str) -> Question:
     release = BY_VERSION[version]
     config = sglang_matrix.config_of(case.model)
     draft = read_argv(case.argv, release).text("speculative_draft_model_path")
-    sides = [sglang_matrix.SIDE_FILES[one] for one in case.model.split("-")[2:] if one in sglang_matrix.SIDE_FILES]
+    sides = [
+        sglang_matrix.SIDE_FILES[one] for one in case.model.split("-")[2:] if one in sglang_matrix.SIDE_FILES
+    ]
     return Question(
         engine="sglang",
         engine_version=version,
@@ -88,4 +90,8 @@ def _difference(answer: EngineCache, own: list[Any]) -> str:
         return f"tunes {answer.tunes} ({answer.tunes_why}), the engine says {tunes}"
     draft = answer.draft.key if answer.draft else None
     expected = draft_key if draft_tunes is not False else None
-    return "" if draft == expected else f"draft {answer.draft and answer.draft.key_text}, the engine's is {expected}"
+    return (
+        ""
+        if draft == expected
+        else f"draft {answer.draft and answer.draft.key_text}, the engine's is {expected}"
+    )

@@ -163,7 +163,9 @@ def test_a_draft_worker_that_tunes_has_its_own_path(tmp_path):
     draft = {"model_type": "llama", "architectures": ["LlamaForCausalLMEagle3"], "torch_dtype": "float16"}
     (tmp_path / "config.json").write_text(json.dumps(draft))
     eagle = ["--speculative-algorithm", "EAGLE3", "--speculative-draft-model-path", str(tmp_path)]
-    reader = Reader(lambda path: FILES.config(path) if str(tmp_path) in path else config_alone(path), FILES.text)
+    reader = Reader(
+        lambda path: FILES.config(path) if str(tmp_path) in path else config_alone(path), FILES.text
+    )
     line = {**ARGV, "capability": [10, 0], "argv": [*ARGV["argv"], *eagle]}
     found = answer(line, reader)
 
@@ -214,7 +216,10 @@ BAD = {
     "another engine's command line": ({**ARGV, "argv": ["vllm", "serve", "m/x"]}, "key-argv"),
     "a script": ({**ARGV, "argv": ["/entrypoint.sh"]}, "key-argv"),
     "a pipeline": ({**ARGV, "argv": ["sh", "-c", "sglang serve --model-path m/x | tee log"]}, "key-argv"),
-    "a config file that is not there": ({**ARGV, "argv": [*ARGV["argv"], "--config", "no.yaml"]}, "key-config-file"),
+    "a config file that is not there": (
+        {**ARGV, "argv": [*ARGV["argv"], "--config", "no.yaml"]},
+        "key-config-file",
+    ),
     "speculative decoding": (
         {**ARGV, "argv": [*ARGV["argv"], "--speculative-algorithm", "EAGLE3"]},
         "undecidable",

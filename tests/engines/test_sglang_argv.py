@@ -171,7 +171,9 @@ def test_gpt_oss_in_bfloat16_needs_the_driver_on_blackwell():
     config = {"model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"], "dtype": "bfloat16"}
 
     assert "driver" in refused(config=config, capability=(10, 0)).detail
-    old, new = (asked(config=config, capability=(10, 0), driver=driver).key_text for driver in ("580.95", "595.1"))
+    old, new = (
+        asked(config=config, capability=(10, 0), driver=driver).key_text for driver in ("580.95", "595.1")
+    )
     assert "|triton_kernel|" in old
     assert "|triton|" in new
 

@@ -1,0 +1,132 @@
+"""Ask the engine itself where it will look: its own argument resolution, in a child of the engine's own Python.
+
+The answer is text from outside until `settle_key.cache_of` has checked it. Deadline and kill are tuners/child.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from autotune_init.engines import Question
+from autotune_init.facts import Gpu
+from autotune_init.machine import Machine
+from autotune_init.nvml import NoGpu, visible_gpus
+from autotune_init.tuners import TunerFailed
+from autotune_init.tuners.inside_call import Interpreter, ask_inside
+
+# engine -> the program in inside/
+PROGRAMS: Mapping[str, str] = {"sglang": "resolve_sglang.py"}
+
+# an H100's; SGLang 0.5.12 to 0.5.23 resolved the same key with 24564 MiB
+_ASSUMED_MIB = {"sglang": 81559}
+_ASSUMED_COUNT = 8  # of the GPUs of one host; the releases compare sizes with it, and no key changed with it
+_MAX_SAID = 400
+
+Why = Literal[
+    "no-program", "gpu-unknown", "not-started", "not-installed", "timeout", "stopped", "crashed", "refused"
+]
+
+
+class EngineCannotSay(Exception):  # noqa: N818 -- it is an answer
+    """The engine gave no answer. `why` tells the cases apart, `detail` is a sentence, `tail` the child's last lines."""
+
+    def __init__(self, why: Why, detail: str, tail: tuple[str, ...] = ()) -> None:
+        super().__init__(f"{why}: {detail}")
+        self.why = why
+        self.detail = detail
+        self.tail = tail
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the program is told. `gpu` is None where the engine shall ask the GPU that is really there."""
+
+    argv: tuple[str, ...]
+    gpu: Mapping[str, object] | None
+
+    def as_dict(self) -> dict[str, object]:
+        return {"argv": list(self.argv), "gpu": dict(self.gpu) if self.gpu is not None else None}
+
+
+def ask_engine(question: Question, gpu: Gpu, is_gpu_here: bool, interpreter: Interpreter, deadline_s: float) -> dict[str, object]:
+    """The program's answer, unchecked. Raises `EngineCannotSay`, and `Cancelled` where this pod is told to stop.
+
+    `interpreter.environ` is the engine's environment; our own variables do not reach the child.
+    """
+    program = PROGRAMS.get(question.engine)
+    if program is None:
+        raise EngineCannotSay("no-program", f"how to ask {question.engine} is not known")
+    job = Job(question.argv, None if is_gpu_here else pretended(question.engine, gpu))
+    try:
+        answer = ask_inside(program, job.as_dict(), interpreter, deadline_s)
+    except TunerFailed as failure:
+        interpreter.clock.sleep(0)  # told to stop while the child ran: that is the reason, not the child's end
+        raise _failed(failure, interpreter.python) from None
+    refused = answer.get("refused")
+    if refused is not None:
+        raise _refused(question.engine, str(answer.get("detail") or refused), interpreter.python)
+    return answer
+
+
+def memory_mib_of(engine: str, gpu: Gpu) -> int | None:
+    """What the engine is shown as the GPU's memory, MiB; None where it is not known and may matter."""
+    return gpu.memory_mib or _ASSUMED_MIB.get(engine)
+
+
+def pretended(engine: str, gpu: Gpu) -> dict[str, object]:
+    """The facts' GPU as the program wants it. Raises `EngineCannotSay` for facts that an answer may depend on."""
+    memory_mib = memory_mib_of(engine, gpu)
+    absent = [
+        name
+        for name, value in (
+            ("name", gpu.name),
+            ("capability", gpu.capability),
+            ("driver", gpu.driver),  # GPT-OSS gets another MoE backend from driver 595 on
+            ("memory_mib", memory_mib),
+        )
+        if value is None
+    ]
+    if absent or gpu.capability is None:
+        detail = f"no GPU is here, and the facts do not state gpu.{' and gpu.'.join(absent)}"
+        raise EngineCannotSay("gpu-unknown", detail)
+    return {
+        "name": gpu.name,
+        "capability": list(gpu.capability),
+        "memory_mib": memory_mib,
+        "count": max(gpu.count or 0, _ASSUMED_COUNT),
+        "driver": gpu.driver,
+        # NVML's with "GPU-", torch's without
+        "uuid": gpu.uuids[0].removeprefix("GPU-") if gpu.uuids else None,
+    }
+
+
+def is_gpu_here(gpu: Gpu, machine: Machine) -> bool:
+    """Whether a child of ours would be shown the GPU that the facts speak of, rather than another one or none."""
+    try:
+        node = machine.read_gpus()
+    except NoGpu:
+        return False
+    visible = visible_gpus(node.gpus, machine.environ)
+    return bool(visible) and all(
+        one.capability == gpu.capability and (gpu.name or "").startswith(one.name) for one in visible
+    )
+
+
+def _failed(failure: TunerFailed, python: str) -> EngineCannotSay:
+    if failure.reason == "tuner-unavailable":
+        return EngineCannotSay("not-started", failure.detail, failure.tail)
+    if failure.reason == "tuner-timeout":
+        return EngineCannotSay("timeout", f"{failure.detail} (--resolve-timeout)", failure.tail)
+    if failure.reason == "tuner-cancelled":
+        return EngineCannotSay("stopped", failure.detail, failure.tail)
+    last = f"; its last line: {failure.tail[-1][:200]}" if failure.tail else ""
+    return EngineCannotSay("crashed", f"{failure.detail} on {python}{last}", failure.tail)
+
+
+def _refused(engine: str, detail: str, python: str) -> EngineCannotSay:
+    missing = ("ModuleNotFoundError: No module named ", "ImportError: No module named ")
+    if detail.startswith(missing):
+        return EngineCannotSay("not-installed", f"{engine} is not complete for {python}: {detail[:_MAX_SAID]}")
+    return EngineCannotSay("refused", detail[:_MAX_SAID])
