@@ -60,6 +60,14 @@ test: .venv/.ready ministack flashinfer-envs ## Set up and run all tests
 test-fast: .venv/.ready ministack ## Tests without the FlashInfer environments
 	@$(BIN)/pytest -q -n $(WORKERS) -m "not flashinfer"
 
+.PHONY: test-engines
+test-engines: .venv/.ready ## The recipe against whole released engines, one after the other (10 GB and minutes each)
+	@$(BIN)/python tools/test_engines.py
+
+.PHONY: test-newest-engine
+test-newest-engine: .venv/.ready ## The same with the newest SGLang alone and without the product of families and checkpoints
+	@$(BIN)/python tools/test_engines.py 0.5.23 lines
+
 .PHONY: lint
 lint: .venv/.ready ## ruff, mypy --strict, import layers, spelling, packaging
 	@$(BIN)/ruff check .

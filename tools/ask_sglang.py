@@ -34,7 +34,8 @@ def become(gpu, arch: str) -> None:
                     value.cache_clear()
 
 
-def ask(case, gpu) -> dict:
+def start(case, gpu) -> tuple[int, int]:
+    """A child that answers one case: (its pid, the end of the pipe to read)."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -49,10 +50,24 @@ def ask(case, gpu) -> dict:
         os.write(write, json.dumps(answer).encode())
         os._exit(0)
     os.close(write)
-    with os.fdopen(read, "rb") as stream:
-        text = stream.read()
-    os.waitpid(child, 0)
-    return json.loads(text) if text else {"refused": "the child died"}
+    return child, read
+
+
+def ask_all(cases: list, gpu, version: str) -> list[dict]:
+    """In order, as many at a time as there are cores."""
+    answers, running = [], []
+    for at in range(len(cases) + (os.cpu_count() or 1)):
+        if at < len(cases):
+            running.append(start(cases[at], gpu))
+        if len(running) > (os.cpu_count() or 1) or (at >= len(cases) and running):
+            child, read = running.pop(0)
+            with os.fdopen(read, "rb") as stream:
+                text = stream.read()
+            os.waitpid(child, 0)
+            answers.append(json.loads(text) if text else {"refused": "the child died"})
+            if len(answers) % 200 == 0:
+                print(version, len(answers), "of", len(cases), file=sys.stderr, flush=True)
+    return answers
 
 
 def parser_table() -> list[dict]:
@@ -104,11 +119,7 @@ def main() -> int:
             import sglang.srt.server_args
 
             resolve_sglang.preload()
-        answers = []
-        for case in cases:
-            answers.append(ask(case, gpu))
-            if len(answers) % 200 == 0:
-                print(sglang.__version__, len(answers), "of", len(cases), file=sys.stderr, flush=True)
+        answers = ask_all(cases, gpu, sglang.__version__)
         document = {
             "release": sglang.__version__,
             "flashinfer": flashinfer.__version__,

@@ -4,12 +4,15 @@
     V/bin/python tools/compare_vllm.py tests/data/vllm_golden.json [fork | fresh]
 
 The program that the product runs in the engine's image (autotune_init/inside/resolve_vllm.py) does the asking. First all
-cases of one GPU in forks of one process, then each case alone in a fresh process from another HOME, as a pod does it:
-an answer that depends on what was asked before, or on the process, is counted as wrong. `fork` and `fresh` do only that
+cases of one GPU in forks of one process, then each answered case alone in a fresh process from another HOME, as a pod
+does it: an answer that depends on what was asked before, or on the process, is counted as wrong, and so is a file that
+appeared where the engine runs. `fork` and `fresh` do only that
 half, `fresh` against the file. Needs a C compiler and a CUDA toolkit's nvcc (CUDA_HOME), no GPU and no network.
 """
 
 import contextlib
+import functools
+import importlib
 import json
 import os
 import subprocess
@@ -30,7 +33,7 @@ def write_models(folder: Path) -> None:
         (folder / name / "config.json").write_text(json.dumps(config))
 
 
-def ask_in_forks(arch: str) -> list[dict]:
+def askin_forks(arch: str) -> list[dict]:
     """Every line in a fork of one process that has imported the engine; a process per GPU, which vLLM remembers."""
     with tempfile.TemporaryDirectory() as folder:
         write_models(Path(folder))
@@ -46,18 +49,23 @@ def ask_in_forks(arch: str) -> list[dict]:
 def forks(arch: str) -> None:
     sys.path.insert(0, str(INSIDE))
     import resolve_vllm
+    import vllm_surroundings
+    import vllm_worker_steps
 
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(sys.stderr):
-        resolve_vllm.no_network()
-        resolve_vllm.use_scratch(scratch)
-        resolve_vllm.PretendedGpu(CASES["gpus"][arch], scratch)
+        vllm_surroundings.no_network()
+        vllm_surroundings.use_scratch(Path(scratch))
+        vllm_surroundings.PretendedGpu(CASES["gpus"][arch], Path(scratch))
         import flashinfer  # noqa: F401 -- imported once, for all forks
         import vllm.engine.arg_utils
         import vllm.entrypoints.cli.serve  # noqa: F401 -- as before
 
+        vllm_worker_steps.preload()
+        for module in ("llama", "qwen3", "qwen3_moe", "mixtral", "deepseek_v2"):
+            importlib.import_module(f"vllm.model_executor.models.{module}")
         for line in CASES["lines"]:
             try:
-                answer = resolve_vllm._in_fork(lambda line=line: resolve_vllm.resolve(list(line), scratch))  # noqa: SLF001 -- the same fork as for ranks
+                answer = resolve_vllm.in_fork(functools.partial(resolve_vllm.resolve, list(line)))
             except resolve_vllm.CannotResolve as problem:
                 answer = {"refused": "undecidable", "detail": str(problem)}
             print(MARK + json.dumps(answer), file=sys.__stdout__, flush=True)
@@ -108,7 +116,7 @@ def main() -> int:
     if "fork" in halves:
         document = {"note": "made by tools/compare_vllm.py", "answers": []}
         for arch in CASES["gpus"]:
-            answers = ask_in_forks(arch)
+            answers = askin_forks(arch)
             report(arch, answers, [] if len(answers) == len(CASES["lines"]) else ["answers are missing"])
             document["answers"] += [
                 {"arch": arch, "argv": line, **answer}
@@ -120,7 +128,7 @@ def main() -> int:
         kept = json.loads(out.read_text())["answers"]
         for arch in CASES["gpus"]:
             fresh, wrong = [], []
-            for first in (one for one in kept if one["arch"] == arch):
+            for first in (one for one in kept if one["arch"] == arch and "workers" in one):
                 fresh.append(ask_fresh(arch, first["argv"]))
                 if "made" in fresh[-1] or gist(fresh[-1]) != gist(first):
                     wrong.append(f"{' '.join(first['argv'])}: {json.dumps(fresh[-1])[:600]}")
