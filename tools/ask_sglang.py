@@ -109,9 +109,9 @@ def main() -> int:
         os.chdir(folder)
         sglang_matrix.write_models(Path(folder), cases)
         resolve_sglang.no_network()
-        resolve_sglang.use_scratch(folder)
+        resolve_sglang.use_scratch(Path(folder))
         os.environ["HOME"] = folder
-        gpu = resolve_sglang.PretendedGpu(sglang_matrix.gpu_of("sm100"), folder)
+        gpu = resolve_sglang.PretendedGpu(sglang_matrix.gpu_of("sm100"), Path(folder))
         with contextlib.redirect_stdout(sys.stderr):
             import flashinfer
             import sglang

@@ -48,6 +48,7 @@ def askin_forks(arch: str) -> list[dict]:
 
 def forks(arch: str) -> None:
     sys.path.insert(0, str(INSIDE))
+    import asked_in_fork
     import resolve_vllm
     import vllm_surroundings
     import vllm_worker_steps
@@ -65,8 +66,8 @@ def forks(arch: str) -> None:
             importlib.import_module(f"vllm.model_executor.models.{module}")
         for line in CASES["lines"]:
             try:
-                answer = resolve_vllm.in_fork(functools.partial(resolve_vllm.resolve, list(line)))
-            except resolve_vllm.CannotResolve as problem:
+                answer = asked_in_fork.in_fork(functools.partial(resolve_vllm.resolve, list(line)))
+            except asked_in_fork.CannotResolve as problem:
                 answer = {"refused": "undecidable", "detail": str(problem)}
             print(MARK + json.dumps(answer), file=sys.__stdout__, flush=True)
 

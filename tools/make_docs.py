@@ -87,6 +87,17 @@ def report_schema() -> str:
         "coverage": maybe({"type": "object"}),
         "epoch": maybe(whole),
         "nonce": maybe(text),
+        "draft": maybe({
+            "type": "object",
+            "properties": {
+                "key": {"type": "string", "pattern": "^[0-9a-f]{16,64}$"},
+                "outcome": {"enum": [outcome.value for outcome in Outcome]},
+                "reason": {"type": "string", "pattern": "^[a-z][a-z0-9-]*$"},
+                "detail": text,
+                "ranks": {"type": "array", "items": text},
+            },
+            "required": ["key", "outcome", "ranks", "reason"],
+        }),
         "moved_aside": names,
         "warnings": {"type": "array", "items": text},
         "tail": {"type": "array", "items": text},

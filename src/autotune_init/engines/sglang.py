@@ -54,12 +54,17 @@ def release_of(version: str) -> Release:
     release = BY_VERSION.get(version)
     if release is not None:
         return release
+    raise_if_without_cache(version)
+    raise Refused("unknown-engine-version", f"SGLang {version!r} is not in the table ({FIRST} to {LAST})")
+
+
+def raise_if_without_cache(version: str) -> None:
+    """Raises `Refused` for a version from before the cache."""
     match = _VERSION.match(version)
     if match and tuple(map(int, match.groups())) <= LAST_WITHOUT_CACHE:
         raise Refused(
             "engine-has-no-cache", f"SGLang {version} keeps no autotune cache; the first that does is {FIRST}"
         )
-    raise Refused("unknown-engine-version", f"SGLang {version!r} is not in the table ({FIRST} to {LAST})")
 
 
 def key_text(release: Release, resolved: Resolved) -> str:

@@ -14,6 +14,8 @@ from autotune_init.engines.sglang import Refused, arch_of
 from autotune_init.engines.sglang_fields import KEY_FIELDS, MAX_SIZE, joined, parse_fields, shown
 from autotune_init.engines.sglang_flags import (
     A2A,
+    ATTENTION_DESTS,
+    ATTENTION_OF_BLACKWELL,
     DISABLE_AUTOTUNE,
     DP_ATTENTION,
     DP_RANK_VARIABLE,
@@ -37,7 +39,7 @@ from autotune_init.engines.sglang_models import (
     dtype_of,
     model_of,
 )
-from autotune_init.engines.sglang_rules import A2A_BACKENDS, Asked, backend_of, quantization_of
+from autotune_init.engines.sglang_rules import A2A_BACKENDS, BLACKWELL, Asked, backend_of, quantization_of
 from autotune_init.engines.sglang_versions import Release
 from autotune_init.engines.sglang_words import NotUnderstood, Typed, read_argv
 
@@ -138,7 +140,7 @@ def _outside(question: Question, typed: Typed, *, is_key_stated: bool) -> list[s
 
     With every field of the key stated, only what decides the rank files still matters.
     """
-    words = [*typed.not_understood, *_not_followed(typed)]
+    words = [*typed.not_understood, *_not_followed(typed, arch_of(question.capability))]
     found = [f"{word.word} {word.why}" for word in words if not is_key_stated or _decides_shape(word, typed)]
     if question.environ.get(DP_RANK_VARIABLE):
         found.append(f"{DP_RANK_VARIABLE} sets the dp rank in the file name")
@@ -151,9 +153,18 @@ def _outside(question: Question, typed: Typed, *, is_key_stated: bool) -> list[s
     return found
 
 
-def _not_followed(typed: Typed) -> list[NotUnderstood]:
+def _not_followed(typed: Typed, arch: str) -> list[NotUnderstood]:
     found = []
     for dest, value in typed.values.items():
+        if (
+            dest in ATTENTION_DESTS
+            and str(value).startswith(ATTENTION_OF_BLACKWELL)
+            and arch not in BLACKWELL
+        ):
+            found.append(
+                NotUnderstood(typed.flags[dest], f"{value} does not start on {arch} in every release")
+            )
+            continue
         if dest in KEY_DESTS or dest in RULED_DESTS or dest in HARMLESS_DESTS:
             continue
         if dest in HARMLESS_WITH and value in HARMLESS_WITH[dest]:
@@ -228,7 +239,10 @@ def _quantization(asked: Asked) -> Found:
     value = quantization_of(asked)
     if asked.typed_quantization is not None:
         return value, "argv"
-    return value, "no --quantization" if value is None else f"config.json, which {asked.arch} code writes back"
+    return (
+        value,
+        "no --quantization" if value is None else f"config.json, which {asked.arch} code writes back",
+    )
 
 
 def _backend(asked: Asked, quantization: FieldValue) -> Found:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from autotune_init.engines import EngineCache, FieldValue, Input, Question, sglang
 from autotune_init.engines.resolution import BadResolution, Worker
-from autotune_init.engines.sglang_versions import Release
+from autotune_init.engines.sglang_versions import BY_VERSION, Release
 from autotune_init.ranks import Sizes, all_ranks, ranks_of_node
 
-# the engine's own names of the sizes -> ours
+_FOLDER = re.compile(
+    r"(?:[A-Za-z0-9_-]{1,64}/){1,4}(?P<version>[0-9][A-Za-z0-9.+_-]{0,63})/sm[0-9]{2,4}[a-z]?/(?P<key>[0-9a-f]{16,64})\Z"
+)
+_RANK_FILE = re.compile(r"[A-Za-z0-9_]{1,100}\.json\Z")
 _KEY_FIELDS = ("model_path", "dtype", "quantization", "moe_runner_backend", "tp_size", "pp_size", "attn_dp_size",
                "config_class")  # fmt: skip
 
@@ -99,18 +104,20 @@ def from_workers(question: Question, workers: Sequence[Worker], source: str) -> 
     The engine's key must be what our text gives for the engine's own fields, and its rank files those that we name:
     an answer that does not agree with itself is not believed.
     """
-    release = sglang.release_of(question.engine_version)
+    release = BY_VERSION.get(question.engine_version)
+    if release is None:
+        sglang.raise_if_without_cache(question.engine_version)
     target = _from_worker(question, release, workers[0], source)
     for worker in workers[1:]:
-        if release.drafts_tune and worker.tunes is not False:
+        if worker.tunes is not False and (release is None or release.drafts_tune):
             return replace(target, draft=_from_worker(question, release, worker, source))
     return target
 
 
-def _from_worker(question: Question, release: Release, worker: Worker, source: str) -> EngineCache:
-    fields: dict[str, object] = {
-        name: worker.fields[name] for name in _KEY_FIELDS if name in worker.fields
-    }
+def _from_worker(question: Question, release: Release | None, worker: Worker, source: str) -> EngineCache:
+    if release is None:
+        return _of_unknown_release(question, worker, source)
+    fields: dict[str, object] = {name: worker.fields[name] for name in _KEY_FIELDS if name in worker.fields}
     fields["moe_ep_size"] = worker.fields.get("ep_size")
     fields["is_draft"] = worker.role == "draft"
     fields["draft_quantization"] = worker.fields.get("model_quantization")
@@ -141,9 +148,46 @@ def _from_worker(question: Question, release: Release, worker: Worker, source: s
         raise BadResolution(
             f"the engine's key is {worker.key[:64]}, its fields give {cache.key} ({cache.key_text})"
         )
+    if not cache.directory.endswith(f"/{worker.folder}"):
+        raise BadResolution(f"the engine's folder is {worker.folder[:200]!r}, not {cache.directory}")
     if not cache.bound_to_gpu and sorted(cache.all_rank_files) != sorted(worker.files):
-        raise BadResolution(f"the engine's rank files are {list(worker.files)[:4]}, not {list(cache.all_rank_files)[:4]}")
+        raise BadResolution(
+            f"the engine's rank files are {list(worker.files)[:4]}, not {list(cache.all_rank_files)[:4]}"
+        )
     return cache
+
+
+def _of_unknown_release(question: Question, worker: Worker, source: str) -> EngineCache:
+    """A release that no table knows: its own word for folder, key and files, and the strictest rules of install."""
+    match = _FOLDER.match(worker.folder)
+    if match is None or match["key"] != worker.key or match["version"] != question.flashinfer_version:
+        raise BadResolution(f"the engine's folder is {worker.folder[:200]!r} for the key {worker.key[:64]!r}")
+    if not worker.files or not all(_RANK_FILE.match(name) for name in worker.files):
+        raise BadResolution(f"the engine's rank files are {list(worker.files)[:4]}")
+    if any("_gpu" in name for name in worker.files):
+        raise BadResolution("the engine's rank files carry a GPU's UUID, and the release is not known")
+    shape = shape_of(worker.fields, question.node_rank)
+    if shape.nnodes > 1:
+        raise BadResolution("which of the rank files are this node's is not known for this release")
+    root = sglang.cache_root(question.cache_dir, question.environ)
+    inputs = tuple(Input(name, value, source) for name, value in worker.fields.items())
+    return EngineCache(
+        engine="sglang",
+        engine_version=question.engine_version,
+        flashinfer_version=question.flashinfer_version,
+        arch=sglang.arch_of(question.capability),
+        key=worker.key,
+        key_text="",
+        inputs=(*inputs, Input("cache_root", root, "--cache-dir or the engine's environment")),
+        directory=str(PurePosixPath(root) / worker.folder),
+        rank_files=tuple(sorted(worker.files)),
+        all_rank_files=tuple(sorted(worker.files)),
+        resolved=dict(worker.fields),
+        source=source,
+        ranks_must_agree=True,
+        tunes=worker.tunes,
+        tunes_why=worker.tunes_why,
+    )
 
 
 def shape_of(fields: Mapping[str, FieldValue], node_rank: int | None) -> Shape:
@@ -152,7 +196,9 @@ def shape_of(fields: Mapping[str, FieldValue], node_rank: int | None) -> Shape:
     is_attention = isinstance(attention_dp, int) and attention_dp > 1
     dp_size, nnodes, rank = fields.get("dp_size"), fields.get("nnodes"), fields.get("node_rank")
     return Shape(
-        dp_size=attention_dp if is_attention and isinstance(attention_dp, int) else (dp_size if isinstance(dp_size, int) else 1),
+        dp_size=attention_dp
+        if is_attention and isinstance(attention_dp, int)
+        else (dp_size if isinstance(dp_size, int) else 1),
         enable_dp_attention=is_attention,
         nnodes=nnodes if isinstance(nnodes, int) else 1,
         # 0 is the parser's default, so it cannot be told from a stated one: the controller knows better

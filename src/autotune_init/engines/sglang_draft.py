@@ -23,11 +23,14 @@ from autotune_init.engines.sglang_models import (
     side_method,
 )
 from autotune_init.engines.sglang_tunes import Configuration, tunes
-from autotune_init.engines.sglang_versions import Release
+from autotune_init.engines.sglang_versions import Release, is_from
 
 _WITHOUT_DRAFT = frozenset({"NGRAM"})
 _WITH_DRAFT = frozenset({"EAGLE", "EAGLE3", "NEXTN", "STANDALONE"})
 # model types whose own extra layer is the draft where no path is stated
+_SPECULATES_SINCE = {"qwen3_next": "0.5.14"}
+# from here on a draft's own --speculative-moe-runner-backend decides whether it tunes
+_OWN_BACKEND_SINCE = "0.5.17"
 _OWN_LAYER = frozenset({"deepseek_v3", "deepseek_v32", "glm4_moe", "qwen3_next"})
 # methods that a release may turn into another one for the draft (awq into awq_marlin)
 _CONVERTED = frozenset({"awq", "gptq", "compressed-tensors"})
@@ -65,9 +68,15 @@ def draft_of(question: Question, release: Release, resolution: Resolution, targe
     try:
         if algorithm not in _WITH_DRAFT:
             raise NotKnown(f"--speculative-algorithm {algorithm[:40]} was not checked")
+        since = _SPECULATES_SINCE.get(model_of(given(question.model_config))[0])
+        if since is not None and not is_from(release, since):
+            raise NotKnown(f"this family speculates from {since} on")
         return _draft_of(question, release, resolution, target) if release.drafts_tune else None
     except NotKnown as unknown:
-        raise sglang.Refused("undecidable", f"the draft worker's key: {unknown}. --field NAME=VALUE for every input states the target's alone") from None
+        raise sglang.Refused(
+            "undecidable",
+            f"the draft worker's key: {unknown}. --field NAME=VALUE for every input states the target's alone",
+        ) from None
 
 
 def _draft_of(question: Question, release: Release, resolution: Resolution, target: Worker) -> Worker | None:
@@ -93,7 +102,8 @@ def _draft_of(question: Question, release: Release, resolution: Resolution, targ
         is_draft=True,
         draft_quantization=quantization,
     )
-    backend = typed.text("speculative_moe_runner_backend")
+    own_backend = typed.text("speculative_moe_runner_backend")
+    backend = own_backend if is_from(release, _OWN_BACKEND_SINCE) else None
     seen = replace(resolved, moe_runner_backend=backend or resolved.moe_runner_backend)
     is_tuned, why = _judge(question, release, resolution, seen, quantization)
     if not is_tuned:

@@ -88,6 +88,10 @@ HARMLESS_DESTS = frozenset({
     "weight_loader_disable_mmap", "weight_version",
 })  # fmt: skip
 
+# attention kernels that only Blackwell has: on other GPUs a release may end its start
+ATTENTION_DESTS = frozenset({"attention_backend", "decode_attention_backend", "prefill_attention_backend"})
+ATTENTION_OF_BLACKWELL = ("trtllm", "cutlass_mla", "cutedsl", "tokenspeed")
+
 # values that no rule reads; any other value of these is refused
 HARMLESS_WITH: Mapping[str, frozenset[str]] = {
     "deepep_mode": frozenset({"auto", "low_latency", "normal"}),

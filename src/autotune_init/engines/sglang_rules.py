@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autotune_init.engines.sglang_models import NotKnown
-from autotune_init.engines.sglang_versions import BY_VERSION, FIRST, LAST, RELEASES, Release
+from autotune_init.engines.sglang_versions import FIRST, LAST, Release, is_from
 
 BLACKWELL = frozenset({"sm100", "sm103"})
 KNOWN_ARCHES = frozenset({"sm90", "sm120"}) | BLACKWELL
@@ -34,8 +34,9 @@ class Rule:
     until: str = LAST
 
     def holds_in(self, release: Release) -> bool:
-        at = RELEASES.index(release)
-        return RELEASES.index(BY_VERSION[self.since]) <= at <= RELEASES.index(BY_VERSION[self.until])
+        return is_from(release, self.since) and (
+            release.version == self.until or not is_from(release, self.until)
+        )
 
 
 _QWEN3 = (Rule({None: TRTLLM, "fp8": TRTLLM, "modelopt_fp4": TRTLLM}),)
@@ -63,7 +64,9 @@ _READS_WEIGHTS = "DeepseekV3ForCausalLM"
 
 # GPT-OSS in MXFP4 on sm120: srt/server_args.py, from 0.5.15 arg_groups/overrides.py `_gpt_oss_overrides`
 _GPT_OSS_SM120 = (("0.5.17", "flashinfer_mxfp4"), ("0.5.14", "marlin"), (FIRST, "triton_kernel"))
-_DRIVER_WITHOUT_TRITON_KERNELS = 595  # from it on triton_kernels segfaults on Blackwell, and the release avoids it
+_DRIVER_WITHOUT_TRITON_KERNELS = (
+    595  # from it on triton_kernels segfaults on Blackwell, and the release avoids it
+)
 # auto with modelopt_fp4 on sm120: srt/server_args.py `_handle_moe_kernel_config`, later overrides.py
 # `_moe_runner_backend_quant_constraints`
 _SM120_FP4_SINCE = "0.5.13"
@@ -144,7 +147,9 @@ def quantization_of(asked: Asked) -> str | None:
     if rule.writes_back and asked.saved is None and asked.architecture == _READS_WEIGHTS:
         raise NotKnown("no quantization_config: the release looks for FP8 weights in the safetensors headers")
     if rule.writes_back and asked.saved in ("gptq", "mxfp4"):
-        raise NotKnown(f"{asked.model_type} checkpoints in {asked.saved} do not start on {asked.arch} everywhere")
+        raise NotKnown(
+            f"{asked.model_type} checkpoints in {asked.saved} do not start on {asked.arch} everywhere"
+        )
     return asked.saved if rule.writes_back else None
 
 
@@ -160,17 +165,21 @@ def backend_of(asked: Asked, quantization: str | None) -> str:
                 f"--moe-runner-backend {typed[:40]} with quantization {quantization!r} was not checked"
             )
         if typed in (CUTLASS, "flashinfer_cutedsl") and asked.ep_size not in (1, asked.tp_size):
-            raise NotKnown(f"{typed} starts only with an expert parallel size of 1 or of the tensor parallel size")
+            raise NotKnown(
+                f"{typed} starts only with an expert parallel size of 1 or of the tensor parallel size"
+            )
         return typed
     if asked.model_type == "gpt_oss":
         return _of_gpt_oss(asked, quantization)
     if asked.saved in rule.by_checkpoint:
         if quantization not in (None, asked.saved):
-            raise NotKnown(f"--quantization {quantization} does not start with {rule.by_checkpoint[asked.saved or '']}")
+            raise NotKnown(
+                f"--quantization {quantization} does not start with {rule.by_checkpoint[asked.saved or '']}"
+            )
         return rule.by_checkpoint[asked.saved or ""]
     if asked.a2a == "none" and quantization in rule.auto:
         return rule.auto[quantization]
-    if asked.arch == "sm120" and quantization == "modelopt_fp4" and _is_from(asked.release, _SM120_FP4_SINCE):
+    if asked.arch == "sm120" and quantization == "modelopt_fp4" and is_from(asked.release, _SM120_FP4_SINCE):
         return CUTLASS
     return "auto"
 
@@ -189,7 +198,7 @@ def _of_gpt_oss(asked: Asked, quantization: str | None) -> str:
     if asked.a2a != "none":
         raise NotKnown("GPT-OSS behind an a2a backend: the rule reads ep before and after that rewrites it")
     if is_mxfp4 and asked.arch == "sm120":
-        value = next(value for since, value in _GPT_OSS_SM120 if _is_from(asked.release, since))
+        value = next(value for since, value in _GPT_OSS_SM120 if is_from(asked.release, since))
         if value == "triton_kernel" and asked.ep_size != 1:
             raise NotKnown("triton_kernel with expert parallelism does not start")
         return value
@@ -199,9 +208,7 @@ def _of_gpt_oss(asked: Asked, quantization: str | None) -> str:
         return "triton_kernel"
     major = (asked.driver or "").partition(".")[0]
     if not major.isdecimal():
-        raise NotKnown("the NVIDIA driver's version decides between triton_kernel and triton, and is not known")
+        raise NotKnown(
+            "the NVIDIA driver's version decides between triton_kernel and triton, and is not known"
+        )
     return "triton" if int(major) >= _DRIVER_WITHOUT_TRITON_KERNELS else "triton_kernel"
-
-
-def _is_from(release: Release, version: str) -> bool:
-    return RELEASES.index(release) >= RELEASES.index(BY_VERSION[version])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES, Release
+from autotune_init.engines.sglang_versions import Release, is_from
 
 _MOE_BACKENDS = frozenset({"flashinfer_trtllm", "flashinfer_mxfp4", "flashinfer_cutedsl"})
 _MOE_BACKENDS_SINCE = {
@@ -37,21 +37,25 @@ class Configuration:
 
 def tunes(one: Configuration) -> tuple[bool, str]:
     """(whether it tunes, why)."""
-    if one.is_deterministic and _is_from(one.release, "0.5.18"):
+    if one.is_deterministic and is_from(one.release, "0.5.18"):
         return False, "--enable-deterministic-inference"
     if one.backend == "flashinfer_cutedsl" and one.a2a == "deepep":
         return False, "flashinfer_cutedsl behind deepep"
-    if one.backend in _MOE_BACKENDS or _is_from(one.release, _MOE_BACKENDS_SINCE.get(one.backend)):
+    since = _MOE_BACKENDS_SINCE.get(one.backend)
+    if one.backend in _MOE_BACKENDS or (since is not None and is_from(one.release, since)):
         return True, f"the MoE backend {one.backend}"
     if _fp4_gemm_tunes(one):
         return True, f"NVFP4 GEMMs on {one.arch}"
     if _fp8_gemm_tunes(one):
         return True, f"FP8 GEMMs on {one.arch}"
-    return False, f"no FlashInfer kernel of {one.backend} and {one.quantization or 'bf16'} on {one.arch} is tuned"
+    return (
+        False,
+        f"no FlashInfer kernel of {one.backend} and {one.quantization or 'bf16'} on {one.arch} is tuned",
+    )
 
 
 def _fp4_gemm_tunes(one: Configuration) -> bool:
-    if one.quantization not in _FP4 or not _is_from(one.release, "0.5.13"):
+    if one.quantization not in _FP4 or not is_from(one.release, "0.5.13"):
         return False
     # auto: cutedsl on sm100, marlin on sm80 to sm90, cutlass elsewhere
     backend = one.fp4_gemm
@@ -61,19 +65,15 @@ def _fp4_gemm_tunes(one: Configuration) -> bool:
 
 
 def _fp8_gemm_tunes(one: Configuration) -> bool:
-    if _is_from(one.release, "0.5.18"):
+    if is_from(one.release, "0.5.18"):
         if one.quantization == "mxfp8":
             return one.arch != "sm90"
         return one.quantization in _FP8
-    if not _is_from(one.release, "0.5.14"):
+    if not is_from(one.release, "0.5.14"):
         return False
-    if one.quantization == "mxfp8" and not _is_from(one.release, "0.5.16"):
+    if one.quantization == "mxfp8" and not is_from(one.release, "0.5.16"):
         return False
     is_cutlass = one.fp8_gemm == "flashinfer_cutlass"
     if one.quantization == "mxfp8" and one.fp8_gemm == "auto" and one.arch in _BLACKWELL:
-        is_cutlass = _is_from(one.release, "0.5.16")
+        is_cutlass = is_from(one.release, "0.5.16")
     return is_cutlass or (one.quantization in _FP8 and one.arch in _BLACKWELL)
-
-
-def _is_from(release: Release, version: str | None) -> bool:
-    return version is not None and RELEASES.index(release) >= RELEASES.index(BY_VERSION[version])

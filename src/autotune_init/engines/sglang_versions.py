@@ -71,3 +71,8 @@ FIRST, LAST = RELEASES[0].version, RELEASES[-1].version
 
 # 0.5.11 and before call flashinfer.autotune() without a path: they tune at every start
 LAST_WITHOUT_CACHE = (0, 5, 11)
+
+
+def is_from(release: Release, version: str) -> bool:
+    """Whether `release` is `version` or a later one."""
+    return RELEASES.index(release) >= RELEASES.index(BY_VERSION[version])

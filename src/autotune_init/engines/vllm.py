@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from autotune_init.engines import EngineCache, FieldValue, Input, NotCached, Question, Refusal
+from autotune_init.engines import EngineCache, Input, NotCached, Question, Refusal
 from autotune_init.engines.resolution import BadResolution, Worker, workers_of
 from autotune_init.engines.vllm_versions import BY_VERSION, FIRST, LAST, LAST_WITHOUT_CACHE, Release
 
 ROOT_VARIABLE = "VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR"
 FOLDER = "flashinfer_autotune_cache"
-# what vLLM 0.33.0 reads of a model's folder before it hashes: any other content may be another key
-MODEL_FILES = ("config.json", "generation_config.json", "tokenizer_config.json", "hf_quant_config.json")
 
 # a build for a CUDA version has the release's code; anything else behind the number may not
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:\+cu\d{3})?\Z", re.ASCII)
@@ -27,6 +25,12 @@ _KEY = re.compile(r"[0-9a-f]{64}\Z")
 _ARCH = re.compile(r"\d{2,3}[a-z]?\Z", re.ASCII)
 _SIZES = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "world_size", "nnodes")
 _MAX_RANKS = 4096
+_SWITCHES = {
+    "--enable-flashinfer-autotune": True,
+    "--no-disable-flashinfer-autotune": True,
+    "--disable-flashinfer-autotune": False,
+    "--no-enable-flashinfer-autotune": False,
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ def release_of(version: str) -> Release | Refusal | NotCached:
     """The row of this version; an unknown version is never guessed."""
     match = _VERSION.match(version)
     if match is None:
-        return Refusal("unknown-engine-version", f"vLLM {version[:80]!r} is not a release ({FIRST} to {LAST} are known)")
+        return Refusal(
+            "unknown-engine-version", f"vLLM {version[:80]!r} is not a release ({FIRST} to {LAST} are known)"
+        )
     major, minor, patch = (int(number) for number in match.groups())
     if (major, minor) <= LAST_WITHOUT_CACHE:
         return NotCached(
@@ -50,23 +56,23 @@ def release_of(version: str) -> Release | Refusal | NotCached:
     if release is None:
         return Refusal("unknown-engine-version", f"vLLM {version} is not in the table ({FIRST} to {LAST})")
     if not release.resolvable:
-        return Refusal("undecidable", f"engine-version: what vLLM {version} hashes has not been compared with it")
+        return Refusal(
+            "undecidable", f"engine-version: what vLLM {version} hashes has not been compared with it"
+        )
     return release
 
 
 def switched_off(question: Question) -> NotCached | None:
-    """Where the command line alone says that nothing is tuned. What decides is the resolver's `tunes`.
+    """Where the command line alone says that nothing is tuned; else the resolver's `tunes` decides.
 
-    vLLM 0.33.0: `--disable-flashinfer-autotune` wins over nothing that stands behind it, so the last one counts
-    (argparse.BooleanOptionalAction in utils/argparse_utils.py; `--no-enable-flashinfer-autotune` is the other name).
+    vLLM 0.33.0, utils/argparse_utils.py `EnableDisableAction`: four spellings, `_` for `-`, the last one counts. A
+    configuration file's words stand in front of all others, so they cannot win over one that is given.
     """
     state = None
     for word in question.argv:
         name = word.replace("_", "-")
-        if name == "--enable-flashinfer-autotune":
-            state = None
-        elif name in {"--disable-flashinfer-autotune", "--no-enable-flashinfer-autotune"}:
-            state = word
+        if name in _SWITCHES:
+            state = None if _SWITCHES[name] else word
     return NotCached("engine-does-not-tune", f"{state} is given") if state else None
 
 
@@ -80,20 +86,14 @@ def cache_root(question: Question) -> str | Refusal:
     override = environ.get(ROOT_VARIABLE)
     name = ROOT_VARIABLE if override else "VLLM_CACHE_ROOT"
     if question.cache_dir is not None:
-        root: str | None = question.cache_dir
+        root = question.cache_dir
         name = "--cache-dir"
     else:
-        root = override or environ.get("VLLM_CACHE_ROOT")
-        if root is None:
-            base = environ.get("XDG_CACHE_HOME")
-            root = str(PurePosixPath(base if base is not None else "~/.cache") / "vllm")
-        if root == "~" or root.startswith("~/"):
-            home = environ.get("HOME")
-            if not home:
-                return Refusal("undecidable", f"neither {name} nor HOME is set; state --cache-dir")
-            root = f"{home.rstrip('/')}{root[1:]}" or "/"
+        default = str(PurePosixPath(environ.get("XDG_CACHE_HOME", "~/.cache")) / "vllm")
+        root = override or environ.get("VLLM_CACHE_ROOT", default)
+        root = _expanded(root, environ)
     if not root.startswith("/"):
-        return Refusal("undecidable", f"{name} {root[:200]!r} is relative to wherever the engine will start")
+        return Refusal("undecidable", f"{name}: {root[:200]!r} depends on HOME or on where the engine starts")
     return root
 
 
@@ -104,18 +104,28 @@ def managed_root(question: Question) -> str | Refusal:
     `${FLASHINFER_WORKSPACE_BASE:-~}/.cache/flashinfer/autotune`.
     """
     environ = question.environ
-    root = environ.get(ROOT_VARIABLE) or environ.get("FLASHINFER_AUTOTUNE_CACHE_DIR")
-    if not root:
-        base = environ.get("FLASHINFER_WORKSPACE_BASE", "~")
+    given = environ.get("FLASHINFER_AUTOTUNE_CACHE_DIR")
+    base = environ.get("FLASHINFER_WORKSPACE_BASE", environ.get("HOME"))
+    root = environ.get(ROOT_VARIABLE)
+    if root:
+        root = _expanded(root, environ)
+    elif given:
+        root = given  # FlashInfer 0.7.2, autotune_cache.py get_default_cache_root: `~` stays `~`
+    elif base:
         root = str(PurePosixPath(base) / ".cache" / "flashinfer" / "autotune")
-    if root.startswith("~/"):
-        home = environ.get("HOME")
-        if not home:
-            return Refusal("undecidable", "HOME is not set, and it holds FlashInfer's own store")
-        root = f"{home.rstrip('/')}{root[1:]}"
-    if not root.startswith("/"):
-        return Refusal("undecidable", f"{root[:200]!r} is relative to wherever the engine will start")
+    if not root or not root.startswith("/"):
+        return Refusal(
+            "undecidable", f"FlashInfer's own store, {str(root)[:200]!r}, depends on where the engine starts"
+        )
     return root
+
+
+def _expanded(path: str, environ: Mapping[str, str]) -> str:
+    """`~` as os.path.expanduser reads it, of this user only; left alone where HOME is not set."""
+    home = environ.get("HOME")
+    if home and (path == "~" or path.startswith("~/")):
+        return f"{home.rstrip('/')}{path[1:]}" or "/"
+    return path
 
 
 def cache_from(
@@ -170,7 +180,11 @@ def _files(question: Question, release: Release, worker: Worker, source: str) ->
         Input("engine_version", question.engine_version, release.source),
         Input("flashinfer_version", question.flashinfer_version, "installed"),
         Input("arch", arch, "the engine's own answer"),
-        Input("cache_root", root, "--cache-dir" if question.cache_dir is not None else "the engine's environment"),
+        Input(
+            "cache_root",
+            root,
+            "--cache-dir" if question.cache_dir is not None else "the engine's environment",
+        ),
     ]
     return EngineCache(
         engine="vllm",
@@ -240,41 +254,3 @@ def _arch(question: Question, worker: Worker) -> str:
     ):
         raise BadResolution(f"the folder names {parts[2][:80]!r} for capability {question.capability}")
     return parts[2]
-
-
-# The environment of the hashed configuration: switches of the engine, of the hub's client and of FlashInfer, what
-# has_flashinfer() looks at, and which GPUs are seen. Where things are kept is no part of it, nor are secrets.
-_PREFIXES = ("VLLM_", "HF_", "TRANSFORMERS_", "FLASHINFER_", "TORCH", "NCCL_", "CUDA_", "NVIDIA_", "MODELSCOPE_")
-_NOT_HASHED = frozenset({
-    ROOT_VARIABLE, "VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT", "VLLM_API_KEY", "HF_TOKEN", "HF_TOKEN_PATH",
-    "HUGGING_FACE_HUB_TOKEN", "VLLM_HOST_IP", "VLLM_PORT", "VLLM_LOGGING_LEVEL", "VLLM_NO_USAGE_STATS",
-    "VLLM_LOGGING_CONFIG_PATH", "VLLM_DP_MASTER_IP", "VLLM_DP_MASTER_PORT", "NVIDIA_VISIBLE_DEVICES",
-})  # fmt: skip
-_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|API_KEY")
-
-
-def memo_inputs(question: Question, *, gpu_name: str, gpu_memory_mib: int, gpu_count: int) -> dict[str, FieldValue]:
-    """What, of this question, the answer may depend on; flat, for the memo's key.
-
-    The caller adds engine, versions, architecture and the digests of `MODEL_FILES` and of the installed packages. Too
-    much here costs a resolver's run, too little a wrong path: so whole families of variables are in. The GPU's memory
-    counts by tier (vLLM 0.33.0, engine/arg_utils.py `get_batch_defaults`: 160 GiB, 70 GiB and not A100 or GB10), so
-    that H100 and H200 share a memo.
-    """
-    inputs: dict[str, FieldValue] = {
-        "gpu_tier": _tier(gpu_name, gpu_memory_mib),
-        "gpu_count": gpu_count,
-        "override": bool(question.environ.get(ROOT_VARIABLE)),
-    }
-    inputs |= {f"argv.{at}": word for at, word in enumerate(question.argv)}
-    for name, value in question.environ.items():
-        if name.startswith(_PREFIXES) and name not in _NOT_HASHED and not _SECRET.search(name):
-            inputs[f"env.{name}"] = value
-    return inputs
-
-
-def _tier(gpu_name: str, gpu_memory_mib: int) -> str:
-    if gpu_memory_mib >= 160 * 1024:
-        return "160GiB"
-    name = gpu_name.lower()
-    return "70GiB" if gpu_memory_mib >= 70 * 1024 and "a100" not in name and "gb10" not in name else "less"

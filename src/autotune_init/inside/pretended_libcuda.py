@@ -7,9 +7,9 @@ loaded, later loads of "libcuda.so.1" find it, so nothing has to stand on LD_LIB
 from __future__ import annotations
 
 import ctypes
-import os
 import shutil
 import subprocess
+from pathlib import Path
 
 SONAME = "libcuda.so.1"
 _STUBS = (
@@ -29,21 +29,22 @@ cuStreamWriteValue32_v2 cuStreamWaitValue32_v2 cuTensorMapEncodeTiled cuTensorMa
 _CUDA_ERROR_NO_DEVICE = 100
 
 
-def load(folder: str) -> None:
+def load(folder: Path) -> None:
     """Make it in `folder` and load it for the whole process. Raises OSError where neither compiler nor stub is there."""
-    path = os.path.join(folder, SONAME)
+    library = folder / SONAME
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler:
-        source = os.path.join(folder, "libcuda.c")
-        with open(source, "w") as file:
-            file.writelines(f"int {name}(){{return {_CUDA_ERROR_NO_DEVICE};}}\n" for name in _NAMES.split())
-        flags = ["-w", "-shared", "-fPIC", f"-Wl,-soname,{SONAME}", "-o", path, source]
+        source = folder / "libcuda.c"
+        source.write_text(
+            "".join(f"int {name}(){{return {_CUDA_ERROR_NO_DEVICE};}}\n" for name in _NAMES.split())
+        )
+        flags = ["-w", "-shared", "-fPIC", f"-Wl,-soname,{SONAME}", "-o", str(library), str(source)]
         made = subprocess.run([compiler, *flags], check=False, capture_output=True, text=True)
         if made.returncode:
             raise OSError(f"{compiler} makes no {SONAME}: {made.stderr.strip()[-200:]}")
     else:
-        stub = next((stub for stub in _STUBS if os.path.exists(stub)), None)
+        stub = next((stub for stub in map(Path, _STUBS) if stub.exists()), None)
         if stub is None:
             raise OSError(f"no GPU, no C compiler and no CUDA stub: {SONAME} cannot be pretended")
-        path = stub  # its soname is libcuda.so.1
-    ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+        library = stub  # its soname is libcuda.so.1
+    ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)

@@ -4,7 +4,7 @@ One JSON job on stdin, one marked JSON line on stdout:
 
     {"argv": [...], "gpu": null | {"name", "capability": [9, 0], "memory_mib", "count", "driver", "uuid"}}
     AUTOTUNE-ANSWER {"schema", "engine", "engine_version", "flashinfer_version", "capability", "argv",
-                     "workers": [{"role": "target"|"draft", "key", "fields", "files", "tunes", "tunes_why"}]}
+                     "workers": [{"role": "target"|"draft", "key", "folder", "fields", "files", "tunes", "tunes_why"}]}
     AUTOTUNE-ANSWER {"refused": "undecidable", "detail": ...}
 
 The release resolves the arguments itself, and its own path function is called for every rank of the replica. With
@@ -25,6 +25,7 @@ import os
 import socket
 import sys
 import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,31 +83,28 @@ def no_network() -> None:
     socket.getaddrinfo = lambda *_a, **_k: (_ for _ in ()).throw(socket.gaierror(-2, "no network"))
 
 
-def use_scratch(scratch: str) -> None:
+def use_scratch(scratch: Path) -> None:
     for name in _SCRATCH_VARIABLES:
-        os.environ[name] = os.path.join(scratch, name.lower())
+        os.environ[name] = str(scratch / name.lower())
     os.environ.pop("SGLANG_FLASHINFER_AUTOTUNE_CACHE", None)
 
 
 class PretendedGpu:
     """torch.cuda's answers for a GPU that is not there. `become` changes them, also after the engine's import."""
 
-    def __init__(self, gpu: dict[str, Any], scratch: str) -> None:
+    def __init__(self, gpu: dict[str, Any], scratch: Path) -> None:
         import pretended_libcuda
 
         self.gpu = gpu
-        folder = os.path.join(scratch, "pretended")
-        os.makedirs(folder, exist_ok=True)
-        smi = os.path.join(folder, "nvidia-smi")
-        with open(smi, "w") as file:
-            file.write(_NVIDIA_SMI)
-        os.chmod(smi, 0o755)
+        folder = scratch / "pretended"
+        folder.mkdir(exist_ok=True)
+        smi = folder / "nvidia-smi"
+        smi.write_text(_NVIDIA_SMI)
+        smi.chmod(0o700)
         os.environ["PATH"] = f"{folder}:{os.environ.get('PATH', '')}"
         # deep_gemm asserts that there is one; sys.path and not sysconfig, since the engine may live anywhere
-        wheels = (os.path.join(path, "nvidia") for path in sys.path)
-        toolkits = [os.path.join(at, name) for at in wheels if os.path.isdir(at) for name in os.listdir(at)]
-        toolkit = next((at for at in sorted(toolkits) if os.path.basename(at).startswith("cu1")), folder)
-        os.environ.setdefault("CUDA_HOME", toolkit)
+        toolkits = sorted(found for entry in sys.path for found in Path(entry).glob("nvidia/cu1*"))
+        os.environ.setdefault("CUDA_HOME", str(toolkits[0] if toolkits else folder))
         pretended_libcuda.load(folder)
         import torch
 
@@ -202,17 +200,18 @@ def _worker(
         raise CannotResolve("this release has no autotune cache")
     folders, files = set(), []
     for ranks in _ranks(found):
-        path = str(function(_runner(args, model, found, ranks, is_draft=is_draft)))
-        folder, name = os.path.split(path)
-        folders.add(os.path.basename(folder))
-        files.append(name)
+        path = Path(function(_runner(args, model, found, ranks, is_draft=is_draft)))
+        folders.add(str(path.parent.relative_to(os.environ["SGLANG_CACHE_DIR"])))
+        files.append(path.name)
     if len(folders) != 1:
         raise CannotResolve(f"ranks have different keys: {sorted(folders)}")
     runner = _runner(args, model, found, next(iter(_ranks(found))), is_draft=is_draft)
-    tunes, why = _tunes(runner, args, found, is_draft=is_draft)
+    tunes, why = _tunes(runner, args, is_draft=is_draft)
+    folder = folders.pop()
     return {
         "role": role,
-        "key": folders.pop(),
+        "key": Path(folder).name,
+        "folder": folder,
         "files": sorted(set(files)),
         "tunes": tunes,
         "tunes_why": why,
@@ -276,9 +275,7 @@ def _ranks(found: dict[str, Any]) -> list[dict[str, Any]]:
     return ranks
 
 
-def _tunes(
-    runner: SimpleNamespace, args: Any, found: dict[str, Any], *, is_draft: bool
-) -> tuple[bool | None, str]:
+def _tunes(runner: SimpleNamespace, args: Any, *, is_draft: bool) -> tuple[bool | None, str]:
     """(whether this worker tunes, why); None where only loaded modules decide."""
     function = _first_of(_TUNES_FUNCTIONS)
     if function is None:
@@ -344,7 +341,7 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, (str, int, bool)) else str(value)
 
 
-def answer(job: dict[str, Any], scratch: str) -> dict[str, Any]:
+def answer(job: dict[str, Any], scratch: Path) -> dict[str, Any]:
     """The answer line; whatever the engine raises becomes a refusal that names it."""
     no_network()
     use_scratch(scratch)
@@ -361,7 +358,7 @@ def main() -> None:
     answer_to = os.dup(1)
     os.dup2(2, 1)
     with tempfile.TemporaryDirectory(prefix="autotune-resolve-") as scratch:
-        line = ANSWER_MARK + json.dumps(answer(json.load(sys.stdin), scratch))
+        line = ANSWER_MARK + json.dumps(answer(json.load(sys.stdin), Path(scratch)))
     text = f"\n{line}\n".encode()
     while text:
         text = text[os.write(answer_to, text) :]

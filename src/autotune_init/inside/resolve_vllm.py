@@ -14,8 +14,8 @@ of `create_engine_config` gives other keys (MoE layers are missing), and so does
 rank is a fork with its own copy of the configuration that goes the worker's way, with the model built on the meta
 device (no weights, no GPU memory), and calls the path function once.
 
-With `gpu` null the real GPU is asked; otherwise that GPU is pretended from the first import on. No network: connecting
-raises. Nothing is written outside of a scratch directory. Standard library only until the import of torch.
+A GPU is pretended from the first import on: the job's, or with `gpu` null the one that NVML finds, since CUDA must not
+come to life in a process that forks. No network: connecting raises. Nothing is written outside of a scratch directory. Standard library only until the import of torch.
 """
 
 from __future__ import annotations
@@ -28,132 +28,30 @@ import pickle
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune_init.inside import vllm_worker_steps
+    from autotune_init.inside import vllm_surroundings, vllm_worker_steps
+    from autotune_init.inside.asked_in_fork import CannotResolve, in_fork
 else:  # by path: the engine's Python does not have our package
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+    import vllm_surroundings
     import vllm_worker_steps
+    from asked_in_fork import CannotResolve, in_fork
 
 ANSWER_MARK = "AUTOTUNE-ANSWER "
 SCHEMA = "autotune-cache/resolution/v1"
 # the releases whose worker's steps are those of vllm_worker_steps.py
 RELEASES = ("0.33.0",)
 _VERSION = re.compile(r"(\d+\.\d+\.\d+)(?:\+cu\d{3})?")
-_ROOT_VARIABLE = "VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR"
-# what engines keep below these must not come to life because somebody asked a question
-_SCRATCH_VARIABLES = (
-    "VLLM_CACHE_ROOT", "FLASHINFER_WORKSPACE_BASE", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR",
-    "CUDA_CACHE_PATH", "MPLCONFIGDIR", "HF_MODULES_CACHE", "TVM_FFI_CACHE_DIR", "TILELANG_CACHE_DIR",
-    "CUTE_DSL_CACHE_DIR", "QUACK_CACHE_DIR", "OUTLINES_CACHE_DIR", "NUMBA_CACHE_DIR",
-)  # fmt: skip
+_ROOT_VARIABLE = vllm_surroundings.ROOT_VARIABLE
 _MAX_RANKS = 128
 
 
-class CannotResolve(Exception):  # noqa: N818 -- reads as what it is
-    """`rule` names why the answer would be a guess."""
-
-    def __init__(self, rule: str, why: str) -> None:
-        super().__init__(f"{rule}: {why}")
-
-
-def no_network() -> None:
-    """Looking a model up in the hub must fail as it does without a network, not download.
-
-    HF_HUB_OFFLINE would do that too, but with it vLLM replaces a hub name by the path of its snapshot, and the path of
-    the model is part of the key.
-    """
-    import socket
-
-    def refuse(_self: object, address: object) -> None:
-        if isinstance(address, tuple):  # AF_INET, AF_INET6; AF_UNIX addresses are texts
-            raise OSError(101, "network is unreachable: a question about the cache does not download")
-
-    class Offline(socket.socket):
-        connect = refuse  # type: ignore[assignment] # narrower on purpose
-        connect_ex = refuse  # type: ignore[assignment] # as above
-
-    socket.socket = Offline  # type: ignore[misc] # the point of it
-    socket.getaddrinfo = lambda *_a, **_k: (_ for _ in ()).throw(socket.gaierror(-2, "no network"))
-
-
-def use_scratch(scratch: str) -> None:
-    for name in _SCRATCH_VARIABLES:
-        os.environ[name] = os.path.join(scratch, name.lower())
-    if os.environ.get(_ROOT_VARIABLE):  # vLLM takes an empty one for none
-        os.environ[_ROOT_VARIABLE] = os.path.join(scratch, "override")
-    # as `vllm serve` itself sets it (entrypoints/common/startup.py cli_env_setup)
-    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-
-
-class PretendedGpu:
-    """What vLLM asks NVML and torch.cuda about a GPU, answered for one that is not there."""
-
-    def __init__(self, gpu: dict[str, Any], scratch: str) -> None:
-        import pretended_libcuda
-
-        folder = os.path.join(scratch, "pretended")
-        os.makedirs(folder, exist_ok=True)
-        pretended_libcuda.load(folder)
-        self.become(gpu)
-        import torch
-
-        nothing = type("Nothing", (), {"__init__": lambda *_a, **_k: None, "__getattr__": lambda *_: _nothing})
-        cuda: Any = torch.cuda
-        cuda._device_count_nvml = lambda: self.count
-        cuda.device_count = lambda: self.count
-        cuda.is_available = lambda: True
-        cuda.current_device = lambda: 0
-        cuda.set_device = _nothing
-        cuda.get_device_capability = lambda *_a, **_k: self.capability
-        cuda.get_device_name = lambda *_a, **_k: self.name
-        cuda.get_device_properties = lambda *_a, **_k: self.properties
-        cuda.mem_get_info = lambda *_a, **_k: (self.memory_bytes,) * 2
-        cuda.Stream = cuda.Event = nothing
-        import vllm.third_party.pynvml as nvml  # the first import of vllm: its platform is chosen later, by NVML
-
-        memory = lambda _h: SimpleNamespace(total=self.memory_bytes, free=self.memory_bytes, used=0)  # noqa: E731 -- one of a table
-        answers: dict[str, Callable[..., Any]] = {
-            "nvmlInit": _nothing,
-            "nvmlShutdown": _nothing,
-            "nvmlDeviceGetCount": lambda: self.count,
-            "nvmlDeviceGetHandleByIndex": lambda index: index,
-            "nvmlDeviceGetName": lambda _h: self.name,
-            "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}",
-            "nvmlDeviceGetCudaComputeCapability": lambda _h: self.capability,
-            "nvmlDeviceGetMemoryInfo": memory,
-            "nvmlDeviceGetP2PStatus": lambda *_: 0,
-            "nvmlSystemGetDriverVersion": lambda: self.driver,
-        }
-        for name, function in answers.items():
-            setattr(nvml, name, function)
-        from vllm.model_executor.models import registry
-
-        # it looks at a model's class in a second process so that CUDA is not initialised in this one: it cannot be here
-        registry._run_in_subprocess = lambda function: function()
-
-    def become(self, gpu: dict[str, Any]) -> None:
-        major, minor = gpu["capability"]
-        self.name, self.count = str(gpu["name"]), int(gpu["count"])
-        self.capability, self.memory_bytes = (int(major), int(minor)), int(gpu["memory_mib"]) << 20
-        self.driver = str(gpu.get("driver") or "580.95.05")
-        self.properties = SimpleNamespace(
-            name=self.name, major=major, minor=minor, total_memory=self.memory_bytes,
-            multi_processor_count=132 if major == 9 else 148, warp_size=32, max_threads_per_multi_processor=2048,
-            shared_memory_per_block=49152, shared_memory_per_block_optin=232448, regs_per_multiprocessor=65536,
-            L2_cache_size=50 << 20, is_integrated=False, is_multi_gpu_board=False, gcnArchName="",
-            uuid="00000000-0000-0000-0000-000000000000",
-        )  # fmt: skip
-
-
-def _nothing(*_a: object, **_k: object) -> None:
-    return None
-
-
-def resolve(argv: list[str], scratch: str) -> dict[str, Any]:
+def resolve(argv: list[str]) -> dict[str, Any]:
     """What the installed release makes of `argv`. Raises `CannotResolve` and whatever the release raises."""
     import flashinfer
     import vllm
@@ -173,7 +71,7 @@ def resolve(argv: list[str], scratch: str) -> dict[str, Any]:
         "flashinfer_version": flashinfer.__version__,
         "capability": [capability.major, capability.minor],
         "argv": list(argv),
-        "workers": [_worker(config, scratch)],
+        "workers": [_worker(config)],
     }
 
 
@@ -214,7 +112,7 @@ def engine_config(argv: list[str]) -> Any:
     )
 
 
-def _worker(config: Any, scratch: str) -> dict[str, Any]:
+def _worker(config: Any) -> dict[str, Any]:
     refuse_unproven(config)
     parallel = config.parallel_config
     fields = _fields(config)
@@ -226,12 +124,20 @@ def _worker(config: Any, scratch: str) -> dict[str, Any]:
     worker |= {"tunes": tunes, "tunes_why": why}
     if tunes is False:
         return {**worker, "key": "", "folder": "", "files": []}
+    vllm_worker_steps.preload()
     paths = []
     for replica in range(replicas):
         for rank in range(parallel.world_size):
-            answer = _in_fork(lambda replica=replica, rank=rank: _rank_path(config, replica, rank))
+            answer = in_fork(partial(_rank_path, config, replica, rank))
             if answer["kind"] == "v2":
-                return {**worker, "kind": "v2", "key": "", "folder": "", "files": [], "root_variable": answer["root_variable"]}
+                return {
+                    **worker,
+                    "kind": "v2",
+                    "key": "",
+                    "folder": "",
+                    "files": [],
+                    "root_variable": answer["root_variable"],
+                }
             paths.append(pathlib.Path(answer["path"]))
     folders = {path.parent for path in paths}
     if len(folders) > 1:
@@ -282,7 +188,7 @@ def refuse_unproven(config: Any) -> None:
 
 
 def _tunes(config: Any) -> tuple[bool, str]:
-    """vLLM 0.33.0, model_executor/warmup/kernel_warmup.py `kernel_warmup`."""
+    """(whether the autotune pass runs, why): vLLM 0.33.0, model_executor/warmup/kernel_warmup.py `kernel_warmup`."""
     from vllm.platforms import current_platform
     from vllm.utils.flashinfer import has_flashinfer
 
@@ -308,10 +214,10 @@ def _rank_path(config: Any, replica: int, rank: int) -> dict[str, Any]:
         return {"kind": "v2", "root_variable": _ROOT_VARIABLE if given is not None else None}
     with _without_directories():
         path = autotune_cache.resolve_rank_flashinfer_autotune_file(runner)
-        if os.environ.get("VLLM_ALLREDUCE_USE_FLASHINFER_PCIE_IPC", "0") != "0":
-            # its warm-up calls the path function too, before the autotuner
-            if autotune_cache.flashinfer_autotune_cache_hash(runner) != path.parent.name:
-                raise CannotResolve("pcie-ipc-all-reduce", "hashes the configuration first, which changes it")
+        # the warm-up of this all-reduce calls the path function as well, before the autotuner does
+        hashes_before = os.environ.get("VLLM_ALLREDUCE_USE_FLASHINFER_PCIE_IPC", "0") != "0"
+        if hashes_before and autotune_cache.flashinfer_autotune_cache_hash(runner) != path.parent.name:
+            raise CannotResolve("pcie-ipc-all-reduce", "hashes the configuration first, which changes it")
     return {"kind": "v1", "path": str(path)}
 
 
@@ -319,43 +225,11 @@ def _rank_path(config: Any, replica: int, rank: int) -> dict[str, Any]:
 def _without_directories() -> Iterator[None]:
     """The path function creates the directory; a question does not."""
     real = pathlib.Path.mkdir
-    pathlib.Path.mkdir = _nothing  # type: ignore[method-assign] # for this call only
+    pathlib.Path.mkdir = lambda *_a, **_k: None  # type: ignore[method-assign] # for this call only
     try:
         yield
     finally:
         pathlib.Path.mkdir = real  # type: ignore[method-assign] # as it was
-
-
-def _in_fork(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """`ask` in a process of its own. Raises `CannotResolve` for what it raised."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read)
-        try:
-            said = {"answer": ask()}
-        except BaseException as error:
-            if os.environ.get("AUTOTUNE_RESOLVE_TRACE"):
-                import traceback
-
-                traceback.print_exc()
-            rule = "" if isinstance(error, CannotResolve) else f"worker: {type(error).__name__}: "
-            said = {"raised": f"{rule}{error}"}
-        with os.fdopen(write, "wb") as stream:
-            stream.write(json.dumps(said).encode())
-        os._exit(0)  # no atexit of the engine's: they would end what the parent owns
-    os.close(write)
-    with os.fdopen(read, "rb") as stream:
-        text = stream.read()
-    _, status = os.waitpid(child, 0)
-    if not text:
-        raise CannotResolve("worker", f"ended with wait status {status} and without a word")
-    answer = json.loads(text)
-    if "raised" in answer:
-        rule, _, why = str(answer["raised"]).partition(": ")
-        raise CannotResolve(rule, why[:900])
-    found: dict[str, Any] = answer["answer"]
-    return found
 
 
 def _fields(config: Any) -> dict[str, Any]:
@@ -385,12 +259,14 @@ def _plain(value: object) -> object:
 
 def answer(job: dict[str, Any], scratch: str) -> dict[str, Any]:
     """The answer line; whatever the engine raises becomes a refusal that names it."""
-    no_network()
-    use_scratch(scratch)
+    vllm_surroundings.no_network()
+    vllm_surroundings.use_scratch(pathlib.Path(scratch))
     try:
         if job.get("gpu") is not None:
-            PretendedGpu(job["gpu"], scratch)
-        return resolve(list(job["argv"]), scratch)
+            vllm_surroundings.PretendedGpu(job["gpu"], pathlib.Path(scratch))
+        else:
+            vllm_surroundings.PretendedGpu(vllm_surroundings.gpu_here(), None)
+        return resolve(list(job["argv"]))
     except CannotResolve as problem:
         return {"refused": "undecidable", "detail": str(problem)[:1000]}
     except (Exception, SystemExit) as error:
