@@ -5,13 +5,17 @@ The answer is text from outside until `settle_key.cache_of` has checked it. Dead
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from autotune_init.engines import Question
+from autotune_init.environment import Machine
 from autotune_init.facts import Gpu
-from autotune_init.machine import Machine
+from autotune_init.installed import InstalledPackages
+from autotune_init.memo_inputs import EngineCode
 from autotune_init.nvml import NoGpu, visible_gpus
 from autotune_init.tuners import TunerFailed
 from autotune_init.tuners.inside_call import Interpreter, ask_inside
@@ -25,7 +29,15 @@ _ASSUMED_COUNT = 8  # of the GPUs of one host; the releases compare sizes with i
 _MAX_SAID = 400
 
 Why = Literal[
-    "no-program", "gpu-unknown", "not-started", "not-installed", "timeout", "stopped", "crashed", "refused"
+    "no-program",
+    "gpu-unknown",
+    "code-unknown",
+    "not-started",
+    "not-installed",
+    "timeout",
+    "stopped",
+    "crashed",
+    "refused",
 ]
 
 
@@ -50,7 +62,9 @@ class Job:
         return {"argv": list(self.argv), "gpu": dict(self.gpu) if self.gpu is not None else None}
 
 
-def ask_engine(question: Question, gpu: Gpu, is_gpu_here: bool, interpreter: Interpreter, deadline_s: float) -> dict[str, object]:
+def ask_engine(
+    question: Question, gpu: Gpu, is_gpu_here: bool, interpreter: Interpreter, deadline_s: float
+) -> dict[str, object]:
     """The program's answer, unchecked. Raises `EngineCannotSay`, and `Cancelled` where this pod is told to stop.
 
     `interpreter.environ` is the engine's environment; our own variables do not reach the child.
@@ -62,7 +76,9 @@ def ask_engine(question: Question, gpu: Gpu, is_gpu_here: bool, interpreter: Int
     try:
         answer = ask_inside(program, job.as_dict(), interpreter, deadline_s)
     except TunerFailed as failure:
-        interpreter.clock.sleep(0)  # told to stop while the child ran: that is the reason, not the child's end
+        interpreter.clock.sleep(
+            0
+        )  # told to stop while the child ran: that is the reason, not the child's end
         raise _failed(failure, interpreter.python) from None
     refused = answer.get("refused")
     if refused is not None:
@@ -114,6 +130,46 @@ def is_gpu_here(gpu: Gpu, machine: Machine) -> bool:
     )
 
 
+def code_of(packages: InstalledPackages, engine: str) -> EngineCode:
+    """Which engine is installed, to the byte: a fork keeps the version, and another one's answer must not be believed.
+
+    From RECORD, which has each module's digest; an editable installation has no modules there, so they are read
+    (30 MB for SGLang). Raises `EngineCannotSay`.
+    """
+    record = next(
+        (
+            place / "RECORD"
+            for entry in packages.search_path
+            for place in sorted(Path(entry).glob(f"{engine}-*.dist-info"))
+        ),
+        None,
+    )
+    try:
+        lines = record.read_text(errors="replace").splitlines() if record is not None else []
+        modules = sorted(line for line in lines if line.startswith(f"{engine}/") and ".pyc," not in line)
+        digest = _digest_of_lines(modules) if modules else _digest_of_modules(packages.package_dir(engine))
+    except OSError as error:
+        raise EngineCannotSay("code-unknown", f"{error.filename}: {error.strerror}") from None
+    if digest is None:
+        raise EngineCannotSay("code-unknown", f"where the modules of {engine} are installed is not seen")
+    return EngineCode(digest, packages.version("torch"), packages.version("transformers"))
+
+
+def _digest_of_lines(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _digest_of_modules(package: Path | None) -> str | None:
+    if package is None:
+        return None
+    return _digest_of_lines(
+        [
+            f"{module.relative_to(package)} {hashlib.sha256(module.read_bytes()).hexdigest()}"
+            for module in sorted(package.rglob("*.py"))
+        ]
+    )
+
+
 def _failed(failure: TunerFailed, python: str) -> EngineCannotSay:
     if failure.reason == "tuner-unavailable":
         return EngineCannotSay("not-started", failure.detail, failure.tail)
@@ -128,5 +184,7 @@ def _failed(failure: TunerFailed, python: str) -> EngineCannotSay:
 def _refused(engine: str, detail: str, python: str) -> EngineCannotSay:
     missing = ("ModuleNotFoundError: No module named ", "ImportError: No module named ")
     if detail.startswith(missing):
-        return EngineCannotSay("not-installed", f"{engine} is not complete for {python}: {detail[:_MAX_SAID]}")
+        return EngineCannotSay(
+            "not-installed", f"{engine} is not complete for {python}: {detail[:_MAX_SAID]}"
+        )
     return EngineCannotSay("refused", detail[:_MAX_SAID])

@@ -219,7 +219,9 @@ def _gpu(stated: Mapping[str, object]) -> Gpu:
         count=_number("gpu.count", stated["count"], 1) if "count" in stated else None,
         uuids=tuple(_text("gpu.uuid", uuid) for uuid in uuids),
         driver=_text("gpu.driver", stated["driver"]) if "driver" in stated else None,
-        memory_mib=_number("gpu.memory_mib", stated["memory_mib"], 1, _MAX_MIB) if "memory_mib" in stated else None,
+        memory_mib=_number("gpu.memory_mib", stated["memory_mib"], 1, _MAX_MIB)
+        if "memory_mib" in stated
+        else None,
     )
 
 

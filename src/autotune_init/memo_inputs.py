@@ -22,7 +22,9 @@ PER_POD = "<pod>"
 # SGLang 0.5.12 to 0.5.23 (--api-key, --admin-api-key, --ssl-keyfile-password), vLLM 0.33 (--api-key, --hf-token); and
 # whatever a fork calls so
 _SECRET_FLAGS = ("--api-key", "--admin-api-key", "--hf-token", "--ssl-keyfile-password")
-_SECRET_NAME = re.compile(r"--.*(?:api-key|secret|secret-key|access-key|password|passphrase|credentials?|auth-token)\Z")
+_SECRET_NAME = re.compile(
+    r"--.*(?:api-key|secret|secret-key|access-key|password|passphrase|credentials?|auth-token)\Z"
+)
 _SHORTEST_BEGINNING = len("--hf")
 # JSON for storage and loaders, where credentials may stand inside: told apart, but not shown
 _DIGESTED_FLAGS = frozenset({
@@ -31,7 +33,9 @@ _DIGESTED_FLAGS = frozenset({
     "--otlp-traces-endpoint",
 })  # fmt: skip
 # where this pod listens and whom it meets; no rule of a key reads them
-_ADDRESS_FLAGS = frozenset({"--host", "--dist-init-addr", "--nccl-init-addr", "--master-addr", "--data-parallel-address"})
+_ADDRESS_FLAGS = frozenset(
+    {"--host", "--dist-init-addr", "--nccl-init-addr", "--master-addr", "--data-parallel-address"}
+)
 
 _PREFIXES = ("SGLANG_", "VLLM_", "HF_", "TRANSFORMERS_", "FLASHINFER_")
 _SECRET_VARIABLE = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSPHRASE|CREDENTIAL")

@@ -111,10 +111,13 @@ def _gpu(nvml: ctypes.CDLL, index: int) -> NvmlGpu:
 def _memory_mib(nvml: ctypes.CDLL, device: ctypes.c_void_p) -> int | None:
     import ctypes
 
-    # nvmlMemory_t: total, free, used; NOT_SUPPORTED on GPUs that share the host's memory
+    # nvmlMemory_t: total, free, used; NOT_SUPPORTED on GPUs that share the host's memory. A fact that only the
+    # engine's own resolution wants must not be why a GPU is not seen
+    read = getattr(nvml, "nvmlDeviceGetMemoryInfo", None)
     sizes = (ctypes.c_ulonglong * 3)()
-    code = nvml.nvmlDeviceGetMemoryInfo(device, ctypes.byref(sizes))
-    return (int(sizes[0]) >> 20 or None) if code == _SUCCESS else None
+    if read is None or read(device, ctypes.byref(sizes)) != _SUCCESS:
+        return None
+    return int(sizes[0]) >> 20 or None
 
 
 def _is_mig(nvml: ctypes.CDLL, device: ctypes.c_void_p) -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["text", "seconds", "count", "flag", "pairs", "mode", "choice"]
+Kind = Literal["text", "seconds", "count", "flag", "pairs", "names", "mode", "choice"]
 
 
 @dataclass(frozen=True)
 class Option:
-    """One setting. `name` is the flag without dashes; `pairs` may be repeated and takes name=value."""
+    """One setting. `name` is the flag without dashes; `pairs` (name=value) and `names` may be repeated."""
 
     name: str
     kind: Kind
@@ -46,14 +46,21 @@ OPTIONS: tuple[Option, ...] = (
            group="store"),
     Option("request-timeout", "seconds", "10", "how long one request to the store may take", "S", group="store"),
     # -- the engine
-    Option("engine", "choice", "sglang", "whose cache this is", choices=("sglang", "vllm", "flashinfer"),
-           group="engine"),
+    Option("engine", "choice", None, "whose cache this is; default: the engine that the command line starts, else the "
+           "one that is installed", choices=("sglang", "vllm", "flashinfer"), group="engine"),
     Option("engine-version", "text", None, "the engine's version; default: what is installed beside us or in --facts",
            "VERSION", group="engine"),
     Option("model-config", "text", None, "config.json of the model, or its directory; default: found through the "
            "engine's --model-path", "PATH", group="engine"),
     Option("field", "pairs", None, "state one input of the key, e.g. moe_runner_backend=auto; repeatable, in the "
            "variable one per line", "NAME=VALUE", group="engine"),
+    Option("resolver", "choice", "auto", "when the engine itself is asked where it will look (a child process, some "
+           "30 s, once for the fleet): auto where argv and config.json do not decide it, always also where they do, and "
+           "then both must agree", choices=("auto", "always", "never"), group="engine"),
+    Option("resolve-timeout", "seconds", "180", "how long the engine may take to say where it will look", "S",
+           group="engine"),
+    Option("allow-known-bad", "names", None, "use the cache although a known hazard speaks against it; repeatable, in "
+           "the variable one per line", "ID", group="engine"),
     Option("cache-dir", "text", None, "root of the engine's cache (SGLANG_CACHE_DIR); default: the engine's own",
            "DIR", group="engine"),
     Option("node-rank", "count", None, "this pod's number in its replica; default: from the controller's variables",
@@ -68,8 +75,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("python", "text", None, "the engine's Python, for child processes; default: the one that runs us", "PATH",
            group="node"),
     # -- tuning
-    Option("tuner", "choice", "none", "what to do when nothing is found: nothing, tune FlashInfer's GEMMs for this "
-           "model, or run a command", choices=("none", "flashinfer-ops", "command", "engine"), group="tuning"),
+    Option("tuner", "choice", "none", "what to do when nothing is found: nothing, start this pod's engine with random "
+           "weights until it has tuned, tune FlashInfer's GEMMs for this model, or run a command",
+           choices=("none", "engine", "flashinfer-ops", "command"), group="tuning"),
     Option("tuner-command", "text", None, "the command of --tuner command; it gets AUTOTUNE_RANK_FILES, AUTOTUNE_FACTS "
            "and AUTOTUNE_DEADLINE_S", "CMD", group="tuning"),
     Option("max-tokens", "count", "8192", "tune buckets up to this many tokens", "N", group="tuning"),

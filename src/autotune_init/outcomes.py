@@ -65,6 +65,7 @@ REASONS: dict[str, tuple[int, str]] = {
     "store-create-only": (21, "the store keeps create-only but not compare-and-swap; it can only be read"),
     "replica-group": (23, "the replica has several pods; this release serves single-pod replicas only"),
     "engine-": (24, "the engine uses no shared autotune files in this configuration"),
+    "known-bad-": (24, "a known hazard speaks against it; the detail has its source (--allow-known-bad ID)"),
     "bound-to-gpu": (24, "the engine's file names carry a GPU's UUID; such files cannot be shared"),
     "terminated": (TERMINATED, "SIGTERM"),
 }

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autotune_init.engines import EngineCache, KeyAnswer, NotCached, Refusal
+from autotune_init.engines import EngineCache, KeyAnswer
+from autotune_init.engines.known_bad import before_lookup as before_lookup_hazard
+from autotune_init.engines.known_bad import matching
 from autotune_init.local_files import LocalSet
 from autotune_init.outcomes import Outcome
 from cache_store.bundle import Bundle
@@ -47,23 +49,57 @@ class Place:
     blobs: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def judge_key(answer: KeyAnswer, *, group_size: int) -> End | EngineCache:
-    """Whether there is one place to look, and whether this pod may deal with it alone."""
+def judge_group(answer: KeyAnswer, *, group_size: int) -> End | None:
+    """Whether this pod may deal with its replica alone; asked first, since asking an engine takes its time."""
     size = max(group_size, answer.nnodes if isinstance(answer, EngineCache) else 1)
-    if size > 1:
-        detail = f"this replica has {size} pods; one warm and one cold pod can hang an engine, so this pod stays cold"
-        return End(Outcome.SKIPPED, "replica-group", detail)
-    if isinstance(answer, Refusal):
+    if size == 1:
+        return None
+    detail = (
+        f"this replica has {size} pods; one warm and one cold pod can hang an engine, so this pod stays cold"
+    )
+    return End(Outcome.SKIPPED, "replica-group", detail)
+
+
+def judge_key(
+    answer: KeyAnswer, *, group_size: int, allowed: frozenset[str] = frozenset()
+) -> End | EngineCache:
+    """Whether there is one place to look, and whether the pod's engine may use shared files at all.
+
+    `allowed` are the known hazards that the operator takes.
+    """
+    end = judge_group(answer, group_size=group_size)
+    if end is not None:
+        return end
+    if not isinstance(answer, EngineCache):
         return End(Outcome.SKIPPED, answer.reason, answer.detail)
-    if isinstance(answer, NotCached):
-        return End(Outcome.SKIPPED, answer.reason, answer.detail)
-    if answer.bound_to_gpu:
+    return judge_hazards(answer, allowed) or answer
+
+
+def judge_hazards(cache: EngineCache, allowed: frozenset[str]) -> End | None:
+    if cache.bound_to_gpu:
         return End(
             Outcome.SKIPPED,
             "bound-to-gpu",
             "the file names carry this GPU's UUID; nobody else could use them",
         )
-    return answer
+    hazard = before_lookup_hazard(cache, allowed)
+    return End(Outcome.SKIPPED, hazard.reason, hazard.detail) if hazard is not None else None
+
+
+def judge_worker(cache: EngineCache, allowed: frozenset[str] = frozenset()) -> End | None:
+    """Why nothing is looked up for this worker, target or draft; None where its cache is to be warmed."""
+    if cache.tunes is False:
+        return End(Outcome.SKIPPED, "engine-does-not-tune", cache.tunes_why)
+    return judge_hazards(cache, allowed)
+
+
+def overridden(cache: EngineCache, allowed: frozenset[str]) -> tuple[str, ...]:
+    """A warning for each known hazard that applies and is taken."""
+    return tuple(
+        f"DANGER, --allow-known-bad {row.id}: {row.detail}"
+        for row in matching(cache, None)
+        if row.id in allowed
+    )
 
 
 def before_lookup(local: LocalSet, *, has_store: bool) -> End | LookUp:

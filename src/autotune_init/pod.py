@@ -1,34 +1,37 @@
-"""`autotune-init run`: learn what this pod is, run the flow under supervision, report."""
+"""`autotune-init run`: learn what this pod is, settle its key, warm target and draft under supervision, report."""
 
 from __future__ import annotations
 
 import random
 import shutil
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from autotune_init import __version__
 from autotune_init.ending import finish
 from autotune_init.engines import EngineCache
-from autotune_init.engines.flashinfer_store import manifest_of
 from autotune_init.engines.registry import ask
-from autotune_init.facts import Facts, to_json
+from autotune_init.facts import Facts
 from autotune_init.flow import Ending, Pod, Tools, warm
-from autotune_init.node import NodeUnknown, Workload, learn_facts, learn_group, learn_workload
+from autotune_init.key_means import EngineAsker
+from autotune_init.node import NodeUnknown, learn_facts, learn_group
 from autotune_init.outcomes import Outcome
 from autotune_init.place import Ownership
-from autotune_init.plan import End, judge_key
+from autotune_init.plan import End, judge_group, judge_key, judge_worker, overridden
+from autotune_init.pod_report import Draft, saved_s, together, with_bundle, with_cache
 from autotune_init.report import Report
 from autotune_init.settings import Settings
+from autotune_init.settle_key import Policy, settle
 from autotune_init.store_access import StoreAccess
 from autotune_init.story import Story
 from autotune_init.supervise import Completed, Crashed, Stopped, Supervisor
+from autotune_init.tune_request import TunePlace, tune_request
 from autotune_init.tuners import Tuner, TuneRequest
+from autotune_init.workload import Workload, learn_workload
 from cache_store.bundle import Provenance
 from cache_store.claim import Rules
 from cache_store.clock import SystemClock, fresh_nonce
@@ -41,13 +44,20 @@ TUNE_MARGIN_S = 5.0  # a tune leaves this much to publish and place before the f
 
 @dataclass
 class Seen:
-    """What the flow has learned so far, so that an ending at any moment can tell it."""
+    """What the flow has learned so far, so that an ending at any moment can tell it.
+
+    `target` is set as soon as the target's warming has ended; an ending that comes later is the draft's.
+    """
 
     facts: Facts | None = None
+    engine: str | None = None
     cache: EngineCache | None = None
-    identity: Identity | None = None
+    environment: str | None = None
     store: StoreAccess | None = None
     scratch: Path | None = None
+    target: Ending | None = None
+    draft: EngineCache | None = None
+    told: set[str] = field(default_factory=set)
     warnings: tuple[str, ...] = ()
 
 
@@ -64,7 +74,7 @@ def run_pod(
     began = clock.monotonic()
     supervisor = Supervisor(clock, settings.deadline_s)
     install_signals(supervisor)
-    seen = Seen()
+    seen = Seen(engine=settings.engine)
     run = _Run(settings, environ, clock, supervisor, seen, story)
     ending = ending_of(supervisor.run(run.to_the_end))
     if seen.scratch is not None:
@@ -89,6 +99,7 @@ class _Run:
     story: Story
 
     def to_the_end(self) -> Ending:
+        """The ending of the worker that came last: of the target, or of its draft."""
         settings, seen = self.settings, self.seen
         try:
             group = learn_group(settings, self.environ)
@@ -99,24 +110,76 @@ class _Run:
                 0
             )  # told to stop while a child was asked: that is the reason, not the child's end
             return Ending(Outcome.SKIPPED, unknown.reason, unknown.detail)
-        seen.warnings = workload.warnings
-        answer = judge_key(ask(workload.question), group_size=group.size)
-        if isinstance(answer, End):
-            return Ending(answer.outcome, answer.reason, answer.detail)
-        seen.cache = answer
-        seen.identity = identity = Identity(
-            engine=answer.engine,
-            flashinfer_version=answer.flashinfer_version,
-            arch=answer.arch,
-            key=answer.key,
-            key_text=answer.key_text,
-            key_inputs=dict(answer.resolved),
-            environment=Environment(facts.metadata, settings.identity_extra),
-        )
-        self.story.tell(f"{answer.engine} {answer.engine_version} will look in {answer.directory}")
+        seen.engine, seen.warnings = workload.question.engine, workload.warnings
         if settings.store:
             seen.store = StoreAccess(settings, self.environ, self.clock)
-        return warm(self._pod(answer, identity, facts), self._tools(answer, workload, facts))
+        try:
+            answer = self._key(workload, facts, group.size)
+            if isinstance(answer, End):
+                return _ended(answer)
+            return self._warm_all(answer, workload, facts)
+        finally:
+            if seen.store is not None:
+                seen.store.close()
+
+    def _key(self, workload: Workload, facts: Facts, group_size: int) -> EngineCache | End:
+        settings, seen = self.settings, self.seen
+        recipe = ask(workload.question)
+        end = judge_group(recipe, group_size=group_size)
+        if end is not None:
+            return end
+        asker = EngineAsker(
+            settings, self.environ, facts, workload, self.clock, self._left_s, self.story.tell
+        )
+        means = asker.means(
+            seen.store.open if seen.store else None, remembers=True, holder=self._holder(), program=PROGRAM
+        )
+        settled = settle(workload.question, recipe, cast("Policy", settings.resolver), means)
+        self._warn(settled.warnings)
+        if isinstance(settled.answer, EngineCache):
+            seen.cache = settled.answer
+            seen.environment = self._environment(facts).name
+        allowed = frozenset(settings.allow_known_bad)
+        answer = judge_key(settled.answer, group_size=group_size, allowed=allowed)
+        if isinstance(answer, EngineCache):
+            self._warn(overridden(answer, allowed))
+        return answer
+
+    def _warm_all(self, cache: EngineCache, workload: Workload, facts: Facts) -> Ending:
+        seen, tuner = self.seen, self._tuner(workload)
+        ending = self._warm(cache, workload, facts, tuner)
+        if cache.draft is None:
+            return ending
+        seen.target, seen.draft = ending, cache.draft
+        return self._warm(cache.draft, workload, facts, tuner)
+
+    def _warm(self, cache: EngineCache, workload: Workload, facts: Facts, tuner: Tuner | None) -> Ending:
+        end = judge_worker(cache, frozenset(self.settings.allow_known_bad))
+        if end is not None:
+            return _ended(end)
+        identity = Identity(
+            engine=cache.engine,
+            flashinfer_version=cache.flashinfer_version,
+            arch=cache.arch,
+            key=cache.key,
+            key_text=cache.key_text,
+            key_inputs=dict(cache.resolved),
+            environment=self._environment(facts),
+        )
+        whose = "'s draft worker" if cache is self.seen.draft else ""
+        self.story.tell(f"{cache.engine} {cache.engine_version}{whose} will look in {cache.directory}")
+        return warm(self._pod(cache, identity, facts), self._tools(cache, workload, facts, tuner))
+
+    def _warn(self, warnings: tuple[str, ...]) -> None:
+        self.seen.warnings = (*self.seen.warnings, *warnings)
+        for warning in warnings:
+            self.story.tell(warning)
+
+    def _environment(self, facts: Facts) -> Environment:
+        return Environment(facts.metadata, self.settings.identity_extra)
+
+    def _holder(self) -> str:
+        return self.settings.holder or socket.gethostname()
 
     def _left_s(self) -> float:
         return max(0.1, self.supervisor.soft - self.clock.monotonic())
@@ -126,7 +189,7 @@ class _Run:
         return Pod(
             cache=cache,
             identity=identity,
-            holder=settings.holder or socket.gethostname(),
+            holder=self._holder(),
             ownership=Ownership(settings.file_mode, settings.dir_mode, settings.uid, settings.gid),
             provenance=Provenance(
                 engine_version=cache.engine_version, driver=facts.gpu.driver or "", program=PROGRAM
@@ -136,21 +199,22 @@ class _Run:
             deadline=self.supervisor.soft,
         )
 
-    def _tools(self, cache: EngineCache, workload: Workload, facts: Facts) -> Tools:
+    def _tools(self, cache: EngineCache, workload: Workload, facts: Facts, tuner: Tuner | None) -> Tools:
         store = self.seen.store
         return Tools(
             open_store=store.open if store else None,
             check_store=store.check if store else StoreAccess.unfit,
-            tuner=self._tuner(),
+            tuner=tuner,
             tune_request=lambda: self._request(cache, workload, facts),
             clock=self.clock,
             stop=self.clock.stop,
             rng=random.Random(fresh_nonce()),  # noqa: S311 -- jitter, not secrets
             nonce=fresh_nonce,
-            on_step=self._tell_step,
+            on_step=lambda step: self._tell_step(step, cache),
         )
 
-    def _tuner(self) -> Tuner | None:
+    def _tuner(self, workload: Workload) -> Tuner | None:
+        """One for target and draft: a started engine has tuned both."""
         settings = self.settings
         if settings.tuner == "command":
             from autotune_init.tuners.command import CommandTuner
@@ -159,36 +223,33 @@ class _Run:
         if settings.tuner == "flashinfer-ops":
             from autotune_init.tuners.flashinfer_ops import FlashinferOpsTuner
 
-            return FlashinferOpsTuner(engine=settings.engine, clock=self.clock, progress=self.story.tell)
+            engine = workload.question.engine
+            return FlashinferOpsTuner(engine=engine, clock=self.clock, progress=self.story.tell)
+        if settings.tuner == "engine":
+            from autotune_init.tuners.engine import EngineTuner
+
+            return EngineTuner(clock=self.clock, progress=self.story.tell)
         return None
 
     def _request(self, cache: EngineCache, workload: Workload, facts: Facts) -> TuneRequest:
-        self.seen.scratch = scratch = Path(tempfile.mkdtemp(prefix="autotune-"))
-        facts_path = scratch / "facts.json"
-        facts_path.write_text(to_json(facts))
-        files = scratch / "files"
-        files.mkdir()
-        return TuneRequest(
-            scratch=files,
-            rank_files=cache.all_rank_files,
-            facts_path=facts_path,
-            deadline_s=max(1.0, self._left_s() - TUNE_MARGIN_S),
-            max_tokens=self.settings.max_tokens,
-            resolved=cache.resolved,
-            model_config=workload.model_config,
-            # a tuner may run our own programs, which would refuse variables that were meant for this one
-            environ={name: text for name, text in self.environ.items() if not name.startswith("AUTOTUNE_")},
-            python=self.settings.python or sys.executable,
-            metadata=facts.metadata,
-            store_manifest=(manifest_of(facts.metadata, cache.resolved) if cache.kind == "entries" else None),
-        )
+        if self.seen.scratch is None:
+            # one for the whole run: the files of a draft may lie in what the target's tune left
+            self.seen.scratch = Path(tempfile.mkdtemp(prefix="autotune-"))
+        root = self.seen.cache or cache
+        place = TunePlace(self.seen.scratch, max(1.0, self._left_s() - TUNE_MARGIN_S))
+        return tune_request(place, self.settings, workload, facts, target=root, cache=cache)
 
-    def _tell_step(self, step: Step) -> None:
+    def _tell_step(self, step: Step, cache: EngineCache) -> None:
         told = {CheckStore: "does the store keep conditions?", WriteBundle: "publishing"}
         if type(step) in told:
             self.story.tell(told[type(step)])
-        elif isinstance(step, Work) and self.seen.scratch is None:
+        elif isinstance(step, Work) and cache.key not in self.seen.told:
+            self.seen.told.add(cache.key)
             self.story.tell(f"this pod tunes, with {self.settings.tuner}")
+
+
+def _ended(end: End) -> Ending:
+    return Ending(end.outcome, end.reason, end.detail)
 
 
 def ending_of(ended: Completed[Ending] | Crashed | Stopped) -> Ending:
@@ -203,44 +264,26 @@ def ending_of(ended: Completed[Ending] | Crashed | Stopped) -> Ending:
 
 
 def report_of(ending: Ending, seen: Seen, settings: Settings, *, seconds: float) -> Report:
-    cache, bundle = seen.cache, ending.bundle
+    """The report, but for the exit code."""
+    draft = Draft(seen.draft, ending) if seen.draft is not None and seen.target is not None else None
+    target = seen.target if draft is not None and seen.target is not None else ending
+    whole = together(target, draft)
     report = Report(
-        outcome=ending.outcome,
-        reason=ending.reason,
-        detail=ending.detail,
-        engine=settings.engine,
+        outcome=whole.outcome,
+        reason=whole.reason,
+        detail=whole.detail,
+        engine=seen.engine,
         engine_version=settings.engine_version,
         seconds=seconds,
-        moved_aside=ending.moved_aside,
+        saved_s=saved_s(target, draft.ending if draft is not None else None),
+        draft=draft.as_dict() if draft is not None else None,
+        moved_aside=whole.moved_aside,
         warnings=seen.warnings,
-        tail=ending.tail,
+        tail=whole.tail,
         program=PROGRAM,
     )
     if seen.store is not None:
         report = replace(report, requests=seen.store.requests, bytes=seen.store.bytes)
-    if cache is not None:
-        report = replace(
-            report,
-            engine_version=cache.engine_version,
-            flashinfer_version=cache.flashinfer_version,
-            arch=cache.arch,
-            key=cache.key,
-            key_source=cache.source,
-            directory=cache.directory,
-            ranks=cache.rank_files,
-        )
-    if seen.identity is not None:
-        report = replace(report, environment=seen.identity.environment.name)
-    if bundle is None:
-        return report
-    has_saved = ending.outcome in (Outcome.HIT, Outcome.WAITED)
-    return replace(
-        report,
-        saved_s=bundle.provenance.tune_s if has_saved else 0.0,
-        tuner=bundle.provenance.tuner,
-        tune_s=bundle.provenance.tune_s,
-        verified=bundle.provenance.verified,
-        coverage=bundle.coverage.model_dump(),
-        epoch=bundle.epoch,
-        nonce=bundle.nonce,
-    )
+    if seen.cache is not None:
+        report = with_cache(report, seen.cache, seen.environment)
+    return with_bundle(report, whole)

@@ -44,6 +44,7 @@ class Report:
     coverage: Mapping[str, object] | None = None
     epoch: int | None = None
     nonce: str | None = None
+    draft: Mapping[str, object] | None = None
     moved_aside: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     tail: tuple[str, ...] = ()
@@ -65,6 +66,8 @@ def fit(report: Report, limit_bytes: int = TERMINATION_LOG_BYTES) -> bytes:
     for name in ("", *_SHED):
         if name == "ranks":
             document["ranks"] = len(report.ranks)
+            if report.draft is not None:
+                document["draft"] = {name: report.draft[name] for name in ("key", "outcome", "reason")}
         elif name == "detail":
             document["detail"] = report.detail[:300]
         elif name:

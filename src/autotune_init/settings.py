@@ -27,10 +27,13 @@ class Settings:
     store: str | None = None
     store_adapter: str = "auto"
     request_timeout_s: float = 10.0
-    engine: str = "sglang"
+    engine: str | None = None
     engine_version: str | None = None
     model_config: str | None = None
     field: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    resolver: str = "auto"
+    resolve_timeout_s: float = 180.0
+    allow_known_bad: tuple[str, ...] = ()
     cache_dir: str | None = None
     node_rank: int | None = None
     group_size: int | None = None
@@ -79,7 +82,7 @@ def _add(group: argparse._ArgumentGroup, option: Option) -> None:
     meaning = (option.meaning + default).replace("%", "%%")
     if option.kind == "flag":
         group.add_argument(option.flag, action="store_true", default=None, help=meaning)
-    elif option.kind == "pairs":
+    elif option.kind in ("pairs", "names"):
         group.add_argument(option.flag, action="append", metavar=option.metavar, help=meaning)
     elif option.kind == "choice":
         # choices are checked in _value, so that a variable and a flag fail with the same sentence
@@ -113,18 +116,26 @@ def settings_from(
         origin = option.flag
         if given is None and environ.get(option.variable, "") != "":
             given, origin = environ[option.variable], option.variable
-            if option.kind == "pairs":
+            if option.kind in ("pairs", "names"):
                 given = [line for line in (part.strip() for part in str(given).splitlines()) if line]
         if given is not None:
             values[option.attribute] = _value(option, given, origin)
     settings = Settings(**values, engine_argv=engine_argv)  # type: ignore[arg-type] # _value gave each its type
     if settings.tuner == "command" and not settings.tuner_command:
         raise BadSettings("--tuner command needs --tuner-command")
-    if settings.tuner == "engine":
-        raise BadSettings("--tuner engine is not available in this release; use flashinfer-ops or command")
+    if settings.allow_known_bad:
+        _refuse_unknown_hazards(settings.allow_known_bad)
     if settings.group_size is not None and (settings.node_rank or 0) >= settings.group_size:
         raise BadSettings("--node-rank must be smaller than --group-size")
     return settings
+
+
+def _refuse_unknown_hazards(named: Sequence[str]) -> None:
+    from autotune_init.engines.known_bad import ids
+
+    for name in named:
+        if name not in ids():
+            raise BadSettings(f"--allow-known-bad: {name[:80]!r} is none of {', '.join(sorted(ids()))}")
 
 
 def refuse_unknown_variables(environ: Mapping[str, str]) -> None:
@@ -159,6 +170,8 @@ def _value(option: Option, given: object, origin: str) -> object:
             raise ValueError(text)
         if option.kind == "pairs":
             return _pairs(given)
+        if option.kind == "names":
+            return tuple(str(name) for name in (given if isinstance(given, list) else [given]))
     except ValueError:
         raise BadSettings(f"{origin}: {text[:80]!r} is not {_takes(option)}") from None
     return text

@@ -27,8 +27,15 @@ class _SpellsEtags(Protocol):
     etag_form: str
 
 
+class _Lent(Retrying):
+    """One client for all who ask: it stays open when one of them is done."""
+
+    def close(self) -> None:
+        """`StoreAccess.close` does."""
+
+
 class StoreAccess:
-    """Opens the store of the settings and knows what it was asked."""
+    """Opens the store of the settings, once, and knows what it was asked."""
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
         self._settings = settings
@@ -36,9 +43,12 @@ class StoreAccess:
         self._clock = clock
         self._counting: Counting | None = None
         self._adapter: ObjectStore | None = None
+        self._lent: _Lent | None = None
 
     def open(self) -> ObjectStore:
-        """Raises `StoreError` (INVALID) for a URL that is none."""
+        """The same client each time. Raises `StoreError` (INVALID) for a URL that is none."""
+        if self._lent is not None:
+            return self._lent
         from cache_store.objects.open_url import open_store
 
         self._adapter = open_store(
@@ -48,12 +58,18 @@ class StoreAccess:
             request_timeout_s=self._settings.request_timeout_s,
         )
         self._counting = Counting(self._adapter)
-        return Retrying(
+        self._lent = _Lent(
             self._counting,
             clock=self._clock,
             rng=random.Random(fresh_nonce()),  # noqa: S311 -- jitter, not secrets
             backoff=Backoff(attempts=4, total_s=PATIENCE * self._settings.request_timeout_s),
         )
+        return self._lent
+
+    def close(self) -> None:
+        """Let go of connections. Idempotent."""
+        if self._adapter is not None:
+            self._adapter.close()
 
     @property
     def requests(self) -> int:

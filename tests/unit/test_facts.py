@@ -125,6 +125,7 @@ GPUS = st.builds(
     count=st.none() | st.integers(1, 64),
     uuids=st.lists(TEXT, max_size=3).map(tuple),
     driver=st.none() | TEXT,
+    memory_mib=st.none() | st.integers(1, 1 << 26),
 )
 TEXTS = st.dictionaries(TEXT, TEXT, max_size=4)
 
@@ -166,6 +167,25 @@ def test_the_gpu_is_probed_where_the_file_is_silent():
     assert list(facts.metadata) == list(METADATA)
     assert facts.sources["metadata.gpu"] == facts.sources["gpu.name"] == "NVML devices 0, 1"
     assert facts.sources["gpu.driver"] == "NVML"
+
+
+def test_the_memory_is_probed_with_the_rest_and_alone_it_is_no_reason_to_ask():
+    gpus = tuple(replace(gpu, memory_mib=81559) for gpu in NODE.gpus)
+    node = replace(NODE, gpus=gpus)
+    silent = Facts(metadata=METADATA)
+
+    facts = gather(silent, machine(lambda: node))
+    assert (facts.gpu.memory_mib, facts.sources["gpu.memory_mib"]) == (81559, "NVML")
+    unknown = gather(silent, machine(lambda: NODE))
+    assert unknown.gpu.memory_mib is None
+    assert "gpu.memory_mib" not in unknown.sources
+    assert gather(Facts(unknown.gpu, metadata=METADATA), machine(lambda: node)).gpu.memory_mib is None
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "81559", 1 << 27])
+def test_a_memory_that_is_none_is_refused(value):
+    with pytest.raises(BadFacts, match="memory_mib"):
+        parse_facts(json.dumps({"gpu": {"memory_mib": value}}).encode())
 
 
 def test_probed_facts_survive_the_way_through_a_file():

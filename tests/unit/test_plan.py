@@ -4,8 +4,18 @@ import pytest
 from tests.bundles import bundle, tombstone
 
 from autotune_init.engines import EngineCache, NotCached, Refusal
-from autotune_init.outcomes import REASONS, Outcome
-from autotune_init.plan import End, Participate, Place, after_lookup, after_participation, judge_key
+from autotune_init.engines.known_bad import ids
+from autotune_init.outcomes import REASONS, Outcome, strict_exit_code
+from autotune_init.plan import (
+    End,
+    Participate,
+    Place,
+    after_lookup,
+    after_participation,
+    judge_key,
+    judge_worker,
+    overridden,
+)
 from cache_store.register import Hit, Quarantined, Unreachable, Unusable, Vacant
 from cache_store.steps import Adopted, GaveUp, Published, Unpublished
 
@@ -107,6 +117,36 @@ def test_a_key_that_is_no_use_ends_the_run_with_a_listed_reason(answer, group_si
 
     assert (end.outcome, end.reason) == (Outcome.SKIPPED, reason)
     assert reason in REASONS or any(reason.startswith(known) for known in REASONS if known.endswith("-"))
+
+
+def test_an_engine_that_does_not_tune_is_not_looked_up():
+    assert judge_worker(CACHE) is None
+    assert judge_worker(replaced(tunes=True)) is None
+    assert judge_worker(replaced(tunes=False, tunes_why="bf16 on sm90")) == End(
+        Outcome.SKIPPED, "engine-does-not-tune", "bf16 on sm90"
+    )
+
+
+CLEARED = replaced(engine_version="0.5.20", draft=CACHE)
+
+
+def test_a_known_hazard_ends_the_run_with_its_source_unless_it_is_allowed_and_then_it_is_told():
+    end = judge_key(CLEARED, group_size=1)
+
+    assert (end.outcome, end.reason) == (Outcome.SKIPPED, "known-bad-sglang-draft-clears-target")
+    assert "39678" in end.detail
+    assert strict_exit_code(end.outcome, end.reason) == 24
+    allowed = frozenset({"sglang-draft-clears-target"})
+    assert judge_key(CLEARED, group_size=1, allowed=allowed) == CLEARED
+    [warning] = overridden(CLEARED, allowed)
+    assert warning.startswith("DANGER")
+    assert overridden(CACHE, allowed) == overridden(CLEARED, frozenset()) == ()
+
+
+def test_files_of_one_gpu_are_not_shared_whatever_is_allowed():
+    bound = replaced(bound_to_gpu=True)
+
+    assert judge_key(bound, group_size=1, allowed=ids()).reason == "bound-to-gpu"
 
 
 def test_a_key_of_a_single_pod_is_used():

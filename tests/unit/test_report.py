@@ -2,12 +2,17 @@
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.bundles import bundle
 
+from autotune_init.engines import EngineCache
+from autotune_init.flow import Ending
 from autotune_init.outcomes import REASONS, Outcome, strict_exit_code
+from autotune_init.pod_report import Draft, saved_s, together
 from autotune_init.report import Report, fit, publish_report
 
 BIG = Report(
@@ -84,6 +89,69 @@ def test_any_limit_gives_one_whole_json_object(limit):
 )
 def test_strict_exit_codes(outcome, reason, code):
     assert strict_exit_code(outcome, reason) == code
+
+
+DRAFT = {
+    "key": "0" * 16,
+    "outcome": "hit",
+    "reason": "found",
+    "detail": "",
+    "ranks": ["rank_tp0_pp0_dp0.json"] * 200,
+}
+
+
+def test_the_drafts_files_are_given_up_with_the_targets():
+    document = json.loads(fit(replace(BIG, draft=DRAFT)))
+
+    assert document["draft"] == {"key": "0" * 16, "outcome": "hit", "reason": "found"}
+
+
+def ended(outcome, reason="x", **more):
+    return Ending(outcome, reason, **more)
+
+
+CACHE = EngineCache(
+    "sglang", "0.5.23", "0.7.2", "sm90", "k", "m", (), "/c/k", ("r.json",), ("r.json",), {}, "recipe"
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "draft", "outcome"),
+    [
+        (Outcome.HIT, Outcome.HIT, "hit"),
+        (Outcome.LOCAL, Outcome.HIT, "hit"),
+        (Outcome.HIT, Outcome.TUNED, "tuned"),
+        (Outcome.HIT, Outcome.COLD, "cold"),
+        (Outcome.COLD, Outcome.HIT, "cold"),
+        (Outcome.TUNED, Outcome.WAITED, "tuned"),
+        (Outcome.HIT, Outcome.SKIPPED, "skipped"),
+    ],
+)
+def test_the_report_is_the_worse_of_target_and_draft(target, draft, outcome):
+    whole = together(ended(target, "of-target"), Draft(CACHE, ended(draft, "of-draft", detail="d")))
+
+    assert whole.outcome.value == outcome
+    if whole.outcome is not target:
+        assert (whole.reason, whole.detail) == ("of-draft", "draft worker: d")
+
+
+def test_a_worker_that_does_not_tune_counts_for_nothing_beside_one_that_does():
+    idle = ended(Outcome.SKIPPED, "engine-does-not-tune")
+
+    assert together(ended(Outcome.HIT), Draft(CACHE, idle)).outcome is Outcome.HIT
+    assert together(idle, Draft(CACHE, ended(Outcome.HIT))).outcome is Outcome.HIT
+    assert together(idle, Draft(CACHE, idle)).outcome is Outcome.SKIPPED
+
+
+def test_what_both_found_ready_is_saved():
+    def hit(tune_s, outcome=Outcome.HIT):
+        one = bundle()
+        provenance = one.provenance.model_copy(update={"tune_s": tune_s})
+        return ended(outcome, bundle=one.model_copy(update={"provenance": provenance}))
+
+    assert saved_s(hit(30.0), hit(12.0)) == 42.0
+    assert saved_s(hit(30.0), hit(12.0, Outcome.TUNED)) == 30.0
+    assert saved_s(hit(30.0), None) == 30.0
 
 
 def test_every_reason_has_a_code_that_is_not_success():

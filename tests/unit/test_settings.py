@@ -24,6 +24,7 @@ GOOD = {
     "count": "3",
     "flag": "1",
     "pairs": "name=value",
+    "names": "copied-rank-keys",
     "mode": "0640",
 }
 
@@ -79,7 +80,9 @@ def test_an_empty_variable_means_not_said():
         ["--field", "no-equals"],
         ["--node-rank", "2", "--group-size", "2"],
         ["--tuner", "command"],
-        ["--tuner", "engine"],
+        ["--allow-known-bad", "no-such-hazard"],
+        ["--resolver", "sometimes"],
+        ["--resolve-timeout", "0"],
         ["--no-such-flag"],
         ["--wai", "5"],
         ["stray"],
@@ -95,6 +98,14 @@ def test_fields_in_a_variable_are_one_per_line():
     settings = parse(AUTOTUNE_FIELD="moe_runner_backend=auto\n model_path=a=b ")
 
     assert dict(settings.field) == {"moe_runner_backend": "auto", "model_path": "a=b"}
+
+
+def test_hazards_may_be_allowed_by_name_and_in_a_variable_one_per_line():
+    by_flag = parse("--allow-known-bad", "copied-rank-keys", "--allow-known-bad", "metadata-missing")
+    by_variable = parse(AUTOTUNE_ALLOW_KNOWN_BAD="copied-rank-keys\n metadata-missing\n")
+
+    assert by_flag == by_variable
+    assert by_flag.allow_known_bad == ("copied-rank-keys", "metadata-missing")
 
 
 def test_what_follows_two_dashes_is_the_engines():

@@ -29,8 +29,9 @@ cuStreamWriteValue32_v2 cuStreamWaitValue32_v2 cuTensorMapEncodeTiled cuTensorMa
 _CUDA_ERROR_NO_DEVICE = 100
 
 
-def load(folder: Path) -> None:
+def load(folder: str | Path) -> None:
     """Make it in `folder` and load it for the whole process. Raises OSError where neither compiler nor stub is there."""
+    folder = Path(folder)
     library = folder / SONAME
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler:
