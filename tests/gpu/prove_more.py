@@ -139,11 +139,12 @@ def main():
     os.environ.setdefault("FLASHINFER_WORKSPACE_BASE", str(work / "workspace"))
     Path(os.environ["FLASHINFER_WORKSPACE_BASE"]).mkdir(parents=True, exist_ok=True)
     os.environ["PYTHONPATH"] = f"{os.environ.get('PYTHONPATH', '')}:{engine_package(work / 'site')}"
-    store = work / "store"
-    store.mkdir()
     proof = Proof(work)
     facts = proof.child("facts without torch", [sys.executable, "-m", "autotune_init", "facts"])
     for step in (two_shapes, own_engine, own_store):
+        # one store each: the engine's own tune has the key of the first step's
+        store = work / f"store-{step.__name__}"
+        store.mkdir()
         step(proof, store)
     document = {"facts": facts, "checks": proof.checks, "runs": proof.runs}
     name = facts["gpu"]["name"].lower().replace(" ", "-")
