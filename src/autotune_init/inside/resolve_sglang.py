@@ -27,7 +27,12 @@ import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autotune_init.inside import pretended_libcuda
+else:
+    import pretended_libcuda  # this directory is the first on the path of a program that is run by path
 
 ANSWER_MARK = "AUTOTUNE-ANSWER "
 SCHEMA = "autotune-cache/resolution/v1"
@@ -76,8 +81,8 @@ def no_network() -> None:
             raise OSError(101, "network is unreachable: a question about the cache does not download")
 
     class Offline(socket.socket):
-        connect = refuse  # type: ignore[assignment] # narrower on purpose
-        connect_ex = refuse  # type: ignore[assignment] # as above
+        connect = refuse
+        connect_ex = refuse  # type: ignore[assignment] # it answers a number
 
     socket.socket = Offline  # type: ignore[misc] # the point of it
     socket.getaddrinfo = lambda *_a, **_k: (_ for _ in ()).throw(socket.gaierror(-2, "no network"))
@@ -93,8 +98,6 @@ class PretendedGpu:
     """torch.cuda's answers for a GPU that is not there. `become` changes them, also after the engine's import."""
 
     def __init__(self, gpu: dict[str, Any], scratch: Path) -> None:
-        import pretended_libcuda
-
         self.gpu = gpu
         folder = scratch / "pretended"
         folder.mkdir(exist_ok=True)
@@ -249,7 +252,7 @@ def _runner(
     with contextlib.suppress(ImportError):
         from sglang.srt import runtime_context
 
-        parallel = getattr(getattr(runtime_context, "_CONTEXT", None), "parallel", None)
+        parallel: Any = getattr(getattr(runtime_context, "_CONTEXT", None), "parallel", None)
         if hasattr(parallel, "override_permanently"):
             try:
                 parallel.override_permanently(**ranks)
@@ -292,16 +295,16 @@ def _tunes(runner: SimpleNamespace, args: Any, *, is_draft: bool) -> tuple[bool 
     # 0.5.23 also looks into the loaded model for block-FP8 layers that are served as MXFP8: asked with none and with some
     runner.model = SimpleNamespace(modules=list)
     without = bool(function(runner, **options))
-    module, probe = sys.modules.get(function.__module__), "_serves_block_fp8_as_mxfp8_on_flashinfer"
-    if without or not hasattr(module, probe) or not _may_be_served_as_mxfp8(runner.model_config):
+    where, probe = sys.modules.get(function.__module__), "_serves_block_fp8_as_mxfp8_on_flashinfer"
+    if without or not hasattr(where, probe) or not _may_be_served_as_mxfp8(runner.model_config):
         return without, "the release's own rule"
-    real = getattr(module, probe)
-    setattr(module, probe, lambda _runner: True)
+    real = getattr(where, probe)
+    setattr(where, probe, lambda _runner: True)
     try:
         if bool(function(runner, **options)):
             return None, "block-FP8 layers may be served as MXFP8, which is known when they are loaded"
     finally:
-        setattr(module, probe, real)
+        setattr(where, probe, real)
     return False, "the release's own rule"
 
 
@@ -310,8 +313,8 @@ def _may_be_served_as_mxfp8(model: Any) -> bool:
     saved = getattr(model.hf_config, "quantization_config", None)
     if not isinstance(saved, dict):
         return False
-    block = saved.get("weight_block_size")
-    return bool(block) and list(block)[-1:] == [32] and saved.get("scale_fmt") == "ue8m0"
+    block = saved.get("weight_block_size") or ()
+    return list(block)[-1:] == [32] and saved.get("scale_fmt") == "ue8m0"
 
 
 def preload() -> None:

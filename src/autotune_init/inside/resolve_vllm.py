@@ -106,6 +106,10 @@ def engine_config(argv: list[str]) -> Any:
     engine_args = AsyncEngineArgs.from_cli_args(args)
     if engine_args.max_model_len == -1:
         raise CannotResolve("max-model-len", "-1 is fitted to the GPU memory that is free at the start")
+    if not pathlib.Path(engine_args.model).exists():
+        why = vllm_surroundings.use_hub_cache(engine_args.model, engine_args.revision)
+        if why:
+            raise CannotResolve("hub-name", why)
     cli_args.propagate_flash_late_interaction(args, engine_args)
     return engine_args.create_engine_config(
         usage_context=UsageContext.OPENAI_API_SERVER, headless=bool(getattr(args, "headless", False))

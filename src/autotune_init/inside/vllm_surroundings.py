@@ -6,6 +6,7 @@ For resolve_vllm.py, before the first import of torch and vllm.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -18,12 +19,13 @@ else:  # by path: the engine's Python does not have our package
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     import pretended_libcuda
 
+_COMMIT = re.compile("[0-9a-f]{40}")
 ROOT_VARIABLE = "VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR"
 # what engines keep below these must not come to life because somebody asked a question
 _SCRATCH_VARIABLES = (
     "VLLM_CACHE_ROOT", "FLASHINFER_WORKSPACE_BASE", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR",
     "CUDA_CACHE_PATH", "MPLCONFIGDIR", "HF_MODULES_CACHE", "TVM_FFI_CACHE_DIR", "TILELANG_CACHE_DIR",
-    "CUTE_DSL_CACHE_DIR", "QUACK_CACHE_DIR", "OUTLINES_CACHE_DIR", "NUMBA_CACHE_DIR",
+    "CUTE_DSL_CACHE_DIR", "QUACK_CACHE_DIR", "OUTLINES_CACHE_DIR", "HUMMING_TMP_DIR", "HUMMING_CACHE_DIR", "NUMBA_CACHE_DIR",
 )  # fmt: skip
 
 
@@ -31,7 +33,7 @@ def no_network() -> None:
     """Looking a model up in the hub must fail as it does without a network, not download.
 
     HF_HUB_OFFLINE would do that too, but with it vLLM replaces a hub name by the path of its snapshot, and the path of
-    the model is part of the key.
+    the model is part of the key (`use_hub_cache` is for those).
     """
 
     def refuse(_self: object, address: object) -> None:
@@ -44,6 +46,29 @@ def no_network() -> None:
 
     socket.socket = Offline  # type: ignore[misc] # the point of it
     socket.getaddrinfo = lambda *_a, **_k: (_ for _ in ()).throw(socket.gaierror(-2, "no network"))
+
+
+def use_hub_cache(model: str, revision: str | None) -> str:
+    """Let a model that is named as in the hub be read from the hub's cache. "", or why the engine may read another one.
+
+    To be called when vLLM has its arguments: what it asks the hub for from then on comes from the cache. A branch may
+    have moved on since, and a cache without weights may lack other files as well.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not _COMMIT.fullmatch(revision or ""):
+        return "a branch of the hub may move: state --revision COMMIT, set HF_HUB_OFFLINE=1, or serve from a path"
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            model, revision=revision, local_files_only=True, ignore_patterns="*"
+        )
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        return f"not in the hub's cache: {error}"
+    if not any(Path(snapshot).glob("*.safetensors")):
+        return "the hub's cache holds no weights of it yet, so other files may be missing too"
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    return ""
 
 
 def use_scratch(scratch: Path) -> None:
