@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+from autotune_init.engines.known_bad import as_table
 from autotune_init.options import OPTIONS
 from autotune_init.outcomes import REASONS, Outcome
 
@@ -51,6 +52,24 @@ def readme() -> str:
     return f"{before}{BEGIN}\n{exit_codes()}\n{END}{rest.split(END)[1]}"
 
 
+def known_bad() -> str:
+    lines = [
+        "# Known bad",
+        "",
+        "Generated from `src/autotune_init/engines/known_bad.py` by `make docs`. What is in this table is never installed, and",
+        "never tuned for where the configuration alone says so: the run ends `skipped` or `cold` with the reason",
+        "`known-bad-<id>`. `--allow-known-bad ID` (repeatable) overrides one row; the report then carries a warning.",
+        "",
+        "| id | where | what would happen | when it is known | source |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        "| " + " | ".join((f"`{row[0]}`", *(text.replace("|", "\\|") for text in row[1:]))) + " |"
+        for row in as_table()
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def report_schema() -> str:
     text, number, whole = (
         {"type": "string"},
@@ -87,17 +106,19 @@ def report_schema() -> str:
         "coverage": maybe({"type": "object"}),
         "epoch": maybe(whole),
         "nonce": maybe(text),
-        "draft": maybe({
-            "type": "object",
-            "properties": {
-                "key": {"type": "string", "pattern": "^[0-9a-f]{16,64}$"},
-                "outcome": {"enum": [outcome.value for outcome in Outcome]},
-                "reason": {"type": "string", "pattern": "^[a-z][a-z0-9-]*$"},
-                "detail": text,
-                "ranks": {"type": "array", "items": text},
-            },
-            "required": ["key", "outcome", "ranks", "reason"],
-        }),
+        "draft": maybe(
+            {
+                "type": "object",
+                "properties": {
+                    "key": {"type": "string", "pattern": "^[0-9a-f]{16,64}$"},
+                    "outcome": {"enum": [outcome.value for outcome in Outcome]},
+                    "reason": {"type": "string", "pattern": "^[a-z][a-z0-9-]*$"},
+                    "detail": text,
+                    "ranks": {"type": "array", "items": text},
+                },
+                "required": ["key", "outcome", "ranks", "reason"],
+            }
+        ),
         "moved_aside": names,
         "warnings": {"type": "array", "items": text},
         "tail": {"type": "array", "items": text},
@@ -115,6 +136,7 @@ def report_schema() -> str:
 
 PAGES = {
     "docs/configuration.md": configuration,
+    "docs/known-bad.md": known_bad,
     "docs/schemas/run-report.json": report_schema,
     "README.md": readme,
 }

@@ -29,6 +29,7 @@ UP_TO = {
     "0.5.17": "2026-08-12", "0.5.18": "2026-08-25", "0.5.19": "2026-09-09", "0.5.20": "2026-09-22",
     "0.5.21": "2026-10-05", "0.5.22": "2026-10-20", "0.5.23": "2026-11-20",
 }  # fmt: skip
+LIVE = "0.5.23"  # the release that also runs tests/engines_live
 # cuda-tile 1.6.0rc5 is a stub that wants another index
 OVERRIDES = "cuda-tile==1.7.0\n"
 
@@ -59,6 +60,7 @@ def compare(version: str, mode: str, folder: Path) -> bool:
         subprocess.run(
             [str(python), str(ROOT / "tools" / "ask_sglang.py"), str(out), mode], check=True, stderr=log
         )
+    is_live = version != LIVE or _live_tests(python)
     if "KEEP_ENGINES" not in os.environ:
         shutil.rmtree(python.parent.parent)
     own = {
@@ -77,7 +79,14 @@ def compare(version: str, mode: str, folder: Path) -> bool:
     stale = [case for case, one in sglang_golden.load()[version].items() if case in own and own[case] != one]
     for arch, argv in stale:
         print("  the fixture says otherwise:", arch, *argv)
-    return not found.wrong and not stale
+    return not found.wrong and not stale and is_live
+
+
+def _live_tests(python: Path) -> bool:
+    """The main job with the engine as the one who says where it will look."""
+    environ = {**os.environ, "AUTOTUNE_TEST_SGLANG_PYTHON": str(python)}
+    command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "engines_live")]
+    return subprocess.run(command, env=environ, cwd=ROOT, check=False).returncode == 0
 
 
 def main() -> int:

@@ -21,11 +21,11 @@ from autotune_init.tuners import TunerFailed
 from autotune_init.tuners.inside_call import Interpreter, ask_inside
 
 # engine -> the program in inside/
-PROGRAMS: Mapping[str, str] = {"sglang": "resolve_sglang.py"}
+PROGRAMS: Mapping[str, str] = {"sglang": "resolve_sglang.py", "vllm": "resolve_vllm.py"}
 
-# an H100's; SGLang 0.5.12 to 0.5.23 resolved the same key with 24564 MiB
+# an H100's, and the GPUs of one host; SGLang 0.5.12 to 0.5.23 resolved the same key with 24564 MiB and with one GPU
 _ASSUMED_MIB = {"sglang": 81559}
-_ASSUMED_COUNT = 8  # of the GPUs of one host; the releases compare sizes with it, and no key changed with it
+_AT_LEAST = {"sglang": 8}
 _MAX_SAID = 400
 
 Why = Literal[
@@ -91,9 +91,14 @@ def memory_mib_of(engine: str, gpu: Gpu) -> int | None:
     return gpu.memory_mib or _ASSUMED_MIB.get(engine)
 
 
+def count_of(engine: str, gpu: Gpu) -> int | None:
+    """How many GPUs the engine is shown where none is here; None where that is not known and may matter."""
+    return max(gpu.count or 0, _AT_LEAST.get(engine, 0)) or None
+
+
 def pretended(engine: str, gpu: Gpu) -> dict[str, object]:
     """The facts' GPU as the program wants it. Raises `EngineCannotSay` for facts that an answer may depend on."""
-    memory_mib = memory_mib_of(engine, gpu)
+    memory_mib, count = memory_mib_of(engine, gpu), count_of(engine, gpu)
     absent = [
         name
         for name, value in (
@@ -101,6 +106,7 @@ def pretended(engine: str, gpu: Gpu) -> dict[str, object]:
             ("capability", gpu.capability),
             ("driver", gpu.driver),  # GPT-OSS gets another MoE backend from driver 595 on
             ("memory_mib", memory_mib),
+            ("count", count),
         )
         if value is None
     ]
@@ -111,7 +117,7 @@ def pretended(engine: str, gpu: Gpu) -> dict[str, object]:
         "name": gpu.name,
         "capability": list(gpu.capability),
         "memory_mib": memory_mib,
-        "count": max(gpu.count or 0, _ASSUMED_COUNT),
+        "count": count,
         "driver": gpu.driver,
         # NVML's with "GPU-", torch's without
         "uuid": gpu.uuids[0].removeprefix("GPU-") if gpu.uuids else None,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from autotune_init.rank_file import BadRankFile
+from autotune_init.coverage import coverage_of
+from autotune_init.expected_keys import Expected
+from autotune_init.rank_file import BadRankFile, RankFile
 from autotune_init.tuners import Tuner, TuneRequest, TuneResult, TunerFailed
 from cache_store.bundle import BadBundle, Bundle, CoverageRecord, IdentityRecord, Provenance, pack
 from cache_store.clock import Clock
@@ -23,7 +25,8 @@ class Recipe:
 
     identity: Identity
     provenance: Provenance
-    check: Callable[[Mapping[str, bytes]], None]
+    check: Callable[[Mapping[str, bytes]], Mapping[str, RankFile]]
+    expected: Expected = field(default_factory=Expected)
 
 
 class BackgroundTune:
@@ -80,22 +83,28 @@ class BackgroundTune:
         began = self._clock.monotonic()
         request = self._request()
         result = self._tuner.tune(request, self._cancel)
-        if result.files:
-            self._recipe.check(result.files)
+        parsed = self._recipe.check(result.files) if result.files else {}
         seconds = round(self._clock.monotonic() - began, 3)
-        return compose_later(result, self._recipe, seconds)
+        return compose_later(result, self._recipe, seconds, parsed)
 
 
-def compose_later(result: TuneResult, recipe: Recipe, tune_s: float) -> Finished:
+def compose_later(
+    result: TuneResult, recipe: Recipe, tune_s: float, parsed: Mapping[str, RankFile]
+) -> Finished:
     """The bundle but for its epoch and nonce, which only the protocol knows. Raises `BadBundle`."""
     ranks, files, blobs = pack(result.files)
     provenance = recipe.provenance.model_copy(update={"tune_s": tune_s, "verified": result.verified})
-    coverage = CoverageRecord(
-        ops=dict(result.coverage.ops),
-        entries=result.coverage.entries,
-        max_bucket=result.coverage.max_bucket,
-        excluded=dict(result.coverage.excluded),
-    )
+    if (
+        result.files and not parsed
+    ):  # entries of FlashInfer's own store: nobody knows what the engine will need
+        coverage = CoverageRecord(
+            ops=dict(result.coverage.ops),
+            entries=result.coverage.entries,
+            max_bucket=result.coverage.max_bucket,
+            excluded=dict(result.coverage.excluded),
+        )
+    else:
+        coverage = coverage_of(parsed, result.coverage.excluded, recipe.expected)
 
     def compose(epoch: int, nonce: str) -> Bundle:
         return Bundle(

@@ -101,7 +101,10 @@ def _lines(answer: EngineCache) -> list[str]:
     lines = [f"{answer.engine} {answer.engine_version} will look in", f"  {answer.directory}"]
     if answer.kind == "rank-files":
         lines += ["for", *(f"  {name}" for name in answer.rank_files)]
-    lines += [f"because the key is sha256 of (by the {answer.source})", f"  {answer.key_text}", "with"]
+    if answer.key_text:
+        lines += [f"because the key is sha256 of (by the {answer.source})", f"  {answer.key_text}", "with"]
+    else:
+        lines += [f"because the engine itself says so (by the {answer.source}), with"]
     for one in answer.inputs:
         lines.append(f"  {one.name:{width}}  {one.value!s:{value_width}}  {one.source}")
     lines.append(_tuning(answer))
@@ -152,11 +155,13 @@ def _verified(
     except (EngineCannotSay, WrongAnswer) as silence:
         detail = f"it could not say: {silence}"
         return Refusal("undecidable", detail), Verification(python, None, "", detail)
+    if not isinstance(engine, EngineCache):
+        return engine, Verification(python, None, "", f"it says {engine.reason}: {engine.detail}")
     if not isinstance(recipe, EngineCache):
         detail = f"it says {engine.key_text}; the recipe says {recipe.reason}: {recipe.detail}"
         return engine, Verification(python, None, engine.key_text, detail)
     answer = agreed(recipe, engine)
-    if isinstance(answer, Refusal):
+    if not isinstance(answer, EngineCache):
         return answer, Verification(python, agrees=False, key_text=engine.key_text, detail=answer.detail)
     # the recipe's inputs say where each comes from
     tunes = replace(recipe, tunes=engine.tunes, tunes_why=engine.tunes_why)

@@ -10,11 +10,20 @@ from datetime import datetime
 
 from autotune_init.background_tune import BackgroundTune, Recipe
 from autotune_init.engines import EngineCache
+from autotune_init.expected_keys import Expected
 from autotune_init.installing import Installing, installing_of
 from autotune_init.local_files import FileState, LocalSet
 from autotune_init.outcomes import Outcome
 from autotune_init.place import Ownership, Placed, PlaceFailed, move_aside
-from autotune_init.plan import End, Participate, Place, after_lookup, after_participation, before_lookup
+from autotune_init.plan import (
+    End,
+    Participate,
+    Place,
+    after_lookup,
+    after_participation,
+    before_lookup,
+    judge_contents,
+)
 from autotune_init.rank_file import BadRankFile
 from autotune_init.tuners import Tuner, TuneRequest
 from cache_store.bundle import BadBundle, Bundle, Provenance
@@ -42,6 +51,8 @@ class Pod:
     rules: Rules
     wait_until: float
     deadline: float
+    expected: Expected = field(default_factory=Expected)
+    allowed_bad: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class Ending:
     bundle: Bundle | None = None
     placed: Placed | None = None
     moved_aside: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def warm(pod: Pod, tools: Tools) -> Ending:
@@ -120,7 +132,7 @@ def _participate(
     tune = BackgroundTune(
         tools.tuner,
         tools.tune_request,
-        Recipe(pod.identity, provenance, installing.check),
+        Recipe(pod.identity, provenance, installing.check, pod.expected),
         clock=tools.clock,
         stop=tools.stop,
     )
@@ -152,7 +164,10 @@ def _install(step: Place, store: ObjectStore, pod: Pod, tools: Tools, installing
         return replace(ending, moved_aside=_clear_crashers(installing.local))
     try:
         contents = fetch_contents(store, pod.identity.address, bundle, step.blobs)
-        installing.check(contents)
+        judged = judge_contents(pod.cache, installing.check(contents), pod.expected, pod.allowed_bad)
+        if isinstance(judged, End):
+            return _cold(ending, judged.reason, judged.detail)
+        ending = replace(ending, warnings=judged)
         tools.clock.sleep(0)
         placed = installing.place(
             contents, made_at=_timestamp(bundle.provenance.created_at), nonce=tools.nonce()

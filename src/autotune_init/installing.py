@@ -12,6 +12,7 @@ from autotune_init.engines.flashinfer_store import manifest_of
 from autotune_init.local_files import LocalSet, check_foreign_bytes, examine
 from autotune_init.place import Ownership, Placed, place
 from autotune_init.place_entries import place_entries
+from autotune_init.rank_file import RankFile
 from autotune_init.store_entries import check_entries
 
 
@@ -22,8 +23,8 @@ class Installing(Protocol):
     def local(self) -> LocalSet:
         """What was there when we looked; a complete set needs no store."""
 
-    def check(self, contents: Mapping[str, bytes]) -> None:
-        """Raises `BadRankFile` unless every content is good and is this pod's."""
+    def check(self, contents: Mapping[str, bytes]) -> Mapping[str, RankFile]:
+        """The contents as rank files, none for entries. Raises `BadRankFile` unless all are good and are this pod's."""
 
     def place(self, contents: Mapping[str, bytes], *, made_at: float | None, nonce: str) -> Placed:
         """Write what was checked. `made_at` as in `place.decide`. Raises `PlaceFailed`; then all is as it was."""
@@ -47,8 +48,8 @@ class RankFiles:
     ownership: Ownership
     local: LocalSet
 
-    def check(self, contents: Mapping[str, bytes]) -> None:
-        check_foreign_bytes(
+    def check(self, contents: Mapping[str, bytes]) -> Mapping[str, RankFile]:
+        return check_foreign_bytes(
             contents, self.cache.all_rank_files, self.metadata, must_agree=self.cache.ranks_must_agree
         )
 
@@ -70,8 +71,9 @@ class Entries:
         """Never complete; and a bad entry does not stop the engine, so nothing has to be moved out of its way."""
         return LocalSet(self.directory, {}, ranks_agree=True)
 
-    def check(self, contents: Mapping[str, bytes]) -> None:
+    def check(self, contents: Mapping[str, bytes]) -> Mapping[str, RankFile]:
         check_entries(contents, self.manifest)
+        return {}
 
     def place(self, contents: Mapping[str, bytes], *, made_at: float | None, nonce: str) -> Placed:  # noqa: ARG002 -- an entry's age decides nothing
         return place_entries(contents, self.directory, ownership=self.ownership, nonce=nonce)

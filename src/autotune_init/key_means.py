@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune_init.ask_engine import EngineCannotSay, ask_engine, code_of, is_gpu_here, memory_mib_of
+from autotune_init.ask_engine import (
+    EngineCannotSay,
+    ask_engine,
+    code_of,
+    count_of,
+    is_gpu_here,
+    memory_mib_of,
+)
+from autotune_init.engines.vllm_memo import may_be_remembered
 from autotune_init.environment import EnvironmentUnknown, Machine
 from autotune_init.facts import Facts
 from autotune_init.memo_inputs import AskedGpu, memo_inputs
@@ -68,7 +76,13 @@ class EngineAsker:
         memory_mib = memory_mib_of(question.engine, gpu)
         if gpu.name is None or gpu.driver is None or memory_mib is None:
             raise EngineCannotSay("gpu-unknown", "the GPU's name, driver or memory is not known")
-        asked = AskedGpu(gpu.name, memory_mib, gpu.driver)
+        count = None
+        if question.engine == "vllm":
+            count = count_of(question.engine, gpu)
+            if not may_be_remembered(question):
+                detail = "the command line names files or code of its own, which are not followed"
+                raise EngineCannotSay("code-unknown", detail)
+        asked = AskedGpu(gpu.name, memory_mib, gpu.driver, count)
         return memo_inputs(
             question, asked, code_of(self._machine.packages, question.engine), learn_files(self.workload)
         )

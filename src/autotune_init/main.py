@@ -61,7 +61,14 @@ def run(
         from autotune_init.explain import explain_key
 
         return explain_key(
-            settings, environ, stdin, stdout, stderr, as_json=namespace.json, is_batch=namespace.batch
+            settings,
+            environ,
+            stdin,
+            stdout,
+            stderr,
+            as_json=namespace.json,
+            is_batch=namespace.batch,
+            verify_with=namespace.verify_with,
         )
     except BadSettings as problem:
         stderr.write(f"autotune-init {command}: {problem}\n")
@@ -78,6 +85,9 @@ def _settings(
         parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
         parser.add_argument(
             "--batch", action="store_true", help="JSON lines from stdin, one answer line each"
+        )
+        parser.add_argument(
+            "--verify-with", metavar="PYTHON", help="ask the engine on this Python beside the recipe"
         )
     ours, engine_argv = split_engine_argv(argv)
     namespace = parser.parse_args(ours)

@@ -25,6 +25,8 @@ _SECRET_FLAGS = ("--api-key", "--admin-api-key", "--hf-token", "--ssl-keyfile-pa
 _SECRET_NAME = re.compile(
     r"--.*(?:api-key|secret|secret-key|access-key|password|passphrase|credentials?|auth-token)\Z"
 )
+_MANY = 1 << 30
+_FLAG = re.compile(r"--?[A-Za-z_]")
 _SHORTEST_BEGINNING = len("--hf")
 # JSON for storage and loaders, where credentials may stand inside: told apart, but not shown
 _DIGESTED_FLAGS = frozenset({
@@ -38,6 +40,8 @@ _ADDRESS_FLAGS = frozenset(
 )
 
 _PREFIXES = ("SGLANG_", "VLLM_", "HF_", "TRANSFORMERS_", "FLASHINFER_")
+# vLLM 0.33 hashes its whole configuration, which looks at these as well
+_VLLM_PREFIXES = ("TORCH", "NCCL_", "CUDA_", "MODELSCOPE_")
 _SECRET_VARIABLE = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSPHRASE|CREDENTIAL")
 _LEFT_OUT: Mapping[str, str] = {
     "SGLANG_CACHE_DIR": "the root of the path, which is put in front of the answer afterwards",
@@ -57,6 +61,7 @@ _LEFT_OUT: Mapping[str, str] = {
     "VLLM_ASSETS_CACHE": "as HF_HOME",
     "SGLANG_HOST_IP": "this pod's address",
     "VLLM_HOST_IP": "this pod's address",
+    "VLLM_DP_MASTER_IP": "another pod's address",
     "SGLANG_TORCH_PROFILER_DIR": "where profiles are written",
     "VLLM_TORCH_PROFILER_DIR": "where profiles are written",
     "SGLANG_LOGGING_CONFIG_PATH": "how log lines look",
@@ -76,11 +81,12 @@ _SERVICE_LINK = re.compile(
 
 @dataclass(frozen=True)
 class AskedGpu:
-    """What the engine is shown: name, memory in MiB, driver like "580.95"."""
+    """What the engine is shown: name, memory in MiB, driver like "580.95"; `count` where the answer depends on it."""
 
     name: str
     memory_mib: int
     driver: str
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -107,10 +113,13 @@ def memo_inputs(
         "arch": f"sm{question.capability[0]}{question.capability[1]}",
         "gpu": gpu.name,
         "memory_mib": gpu.memory_mib,
+        "gpu_count": gpu.count,
         "driver_major": gpu.driver.partition(".")[0],
         "node_rank": question.node_rank,
         "argv": list(shown_argv(question.argv)),
-        "environ": relevant_environ(question.environ),
+        # vLLM's folder has another form where its root is overridden
+        "has_root_override": bool(question.environ.get("VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR")),
+        "environ": relevant_environ(question.engine, question.environ),
         "files": dict(files),
     }
 
@@ -121,26 +130,27 @@ def shown_argv(argv: Sequence[str]) -> tuple[str, ...]:
     A pod's name inside of other words stays: in a model path it is part of the key.
     """
     shown: list[str] = []
-    rule = ""
+    rule, left = "", 0
     for word in argv:
-        if word.startswith("--"):
+        if _FLAG.match(word):
             flag, equals, value = word.partition("=")
-            rule = _rule_of(flag)
+            rule, left = _rule_of(flag)
             shown.append(f"{flag}={_shown(value, rule)}" if equals else word)
-            rule = "" if equals else rule
+            left = 0 if equals else left
         else:
-            # every word up to the next flag: some flags take several, and a secret must not be the second of them
-            shown.append(_shown(word, rule))
+            shown.append(_shown(word, rule if left else ""))
+            left -= 1
     return tuple(shown)
 
 
-def relevant_environ(environ: Mapping[str, str]) -> dict[str, str]:
+def relevant_environ(engine: str, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that the engine's answer may depend on, in clear."""
     own = _own_names(environ)
+    prefixes = (*_PREFIXES, *_VLLM_PREFIXES) if engine == "vllm" else _PREFIXES
     return {
         name: _without(own, _shown(value, "digest" if "@" in value else ""))
         for name, value in sorted(environ.items())
-        if name.startswith(_PREFIXES)
+        if name.startswith(prefixes)
         and name not in _LEFT_OUT
         and not _SECRET_VARIABLE.search(name)
         and not _SERVICE_LINK.match(name)
@@ -158,14 +168,17 @@ def digest_of_text(text: str | None) -> str | None:
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
-def _rule_of(flag: str) -> str:
-    name = flag.replace("_", "-")
+def _rule_of(flag: str) -> tuple[str, int]:
+    """(how its values are shown, how many words that are). Only --api-key takes several (vLLM); a model may come next."""
+    name = flag.replace("_", "-").partition(".")[0]
+    if len(name) >= _SHORTEST_BEGINNING and _SECRET_FLAGS[0].startswith(name):
+        return "hide", _MANY
     is_beginning = len(name) >= _SHORTEST_BEGINNING and any(one.startswith(name) for one in _SECRET_FLAGS)
     if is_beginning or _SECRET_NAME.match(name):
-        return "hide"
+        return "hide", 1
     if name in _DIGESTED_FLAGS:
-        return "digest"
-    return "address" if name in _ADDRESS_FLAGS else ""
+        return "digest", 1
+    return ("address", 1) if name in _ADDRESS_FLAGS else ("", 0)
 
 
 def _shown(value: str, rule: str) -> str:

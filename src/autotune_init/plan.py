@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autotune_init.coverage import is_incomplete_for, told
 from autotune_init.engines import EngineCache, KeyAnswer
+from autotune_init.engines.known_bad import before_install, matching
 from autotune_init.engines.known_bad import before_lookup as before_lookup_hazard
-from autotune_init.engines.known_bad import matching
+from autotune_init.expected_keys import Expected, missing
 from autotune_init.local_files import LocalSet
 from autotune_init.outcomes import Outcome
+from autotune_init.rank_file import RankFile
 from cache_store.bundle import Bundle
 from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Unusable, Vacant
 from cache_store.steps import Adopted, GaveUp, Published, Unpublished
@@ -100,6 +103,25 @@ def overridden(cache: EngineCache, allowed: frozenset[str]) -> tuple[str, ...]:
         for row in matching(cache, None)
         if row.id in allowed
     )
+
+
+def judge_contents(
+    cache: EngineCache, parsed: Mapping[str, RankFile], expected: Expected, allowed: frozenset[str]
+) -> End | tuple[str, ...]:
+    """What the contents of a bundle speak against; else what a person should be warned of. `parsed` is empty for entries."""
+    if not parsed:
+        return ()
+    hazard = before_install(cache, parsed, allowed)
+    if hazard is not None:
+        return End(Outcome.COLD, hazard.reason, hazard.detail)
+    gaps = missing(expected, parsed)
+    if is_incomplete_for(cache, gaps):
+        return End(Outcome.COLD, "bundle-incomplete", told(gaps))
+    before = {row.id for row in matching(cache, None)}
+    warnings = [
+        f"allowed although known bad: {row.detail}" for row in matching(cache, parsed) if row.id not in before
+    ]
+    return (*warnings, *([f"the bundle is incomplete: {told(gaps)}"] if gaps else []))
 
 
 def before_lookup(local: LocalSet, *, has_store: bool) -> End | LookUp:

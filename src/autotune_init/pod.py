@@ -15,6 +15,7 @@ from autotune_init import __version__
 from autotune_init.ending import finish
 from autotune_init.engines import EngineCache
 from autotune_init.engines.registry import ask
+from autotune_init.expected_keys import expected_keys
 from autotune_init.facts import Facts
 from autotune_init.flow import Ending, Pod, Tools, warm
 from autotune_init.key_means import EngineAsker
@@ -168,7 +169,7 @@ class _Run:
         )
         whose = "'s draft worker" if cache is self.seen.draft else ""
         self.story.tell(f"{cache.engine} {cache.engine_version}{whose} will look in {cache.directory}")
-        return warm(self._pod(cache, identity, facts), self._tools(cache, workload, facts, tuner))
+        return warm(self._pod(cache, identity, workload, facts), self._tools(cache, workload, facts, tuner))
 
     def _warn(self, warnings: tuple[str, ...]) -> None:
         self.seen.warnings = (*self.seen.warnings, *warnings)
@@ -184,7 +185,7 @@ class _Run:
     def _left_s(self) -> float:
         return max(0.1, self.supervisor.soft - self.clock.monotonic())
 
-    def _pod(self, cache: EngineCache, identity: Identity, facts: Facts) -> Pod:
+    def _pod(self, cache: EngineCache, identity: Identity, workload: Workload, facts: Facts) -> Pod:
         settings = self.settings
         return Pod(
             cache=cache,
@@ -197,7 +198,16 @@ class _Run:
             rules=Rules(cooldown_s=settings.cooldown_s),
             wait_until=self.clock.monotonic() + settings.wait_s,
             deadline=self.supervisor.soft,
+            expected=expected_keys(
+                cache, self._config_of(cache, workload), settings.max_tokens, workload.question.environ
+            ),
+            allowed_bad=frozenset(settings.allow_known_bad),
         )
+
+    def _config_of(self, cache: EngineCache, workload: Workload) -> Mapping[str, object] | None:
+        """A draft is another model, or the target's own extra layer."""
+        is_draft = cache is self.seen.draft
+        return (workload.draft_config if is_draft else None) or workload.model_config
 
     def _tools(self, cache: EngineCache, workload: Workload, facts: Facts, tuner: Tuner | None) -> Tools:
         store = self.seen.store
@@ -278,7 +288,7 @@ def report_of(ending: Ending, seen: Seen, settings: Settings, *, seconds: float)
         saved_s=saved_s(target, draft.ending if draft is not None else None),
         draft=draft.as_dict() if draft is not None else None,
         moved_aside=whole.moved_aside,
-        warnings=seen.warnings,
+        warnings=(*seen.warnings, *whole.warnings),
         tail=whole.tail,
         program=PROGRAM,
     )

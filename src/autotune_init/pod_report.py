@@ -40,9 +40,10 @@ def together(target: Ending, draft: Draft | None) -> Ending:
         return target
     other = draft.ending
     moved_aside = {**target.moved_aside, **other.moved_aside}
+    warnings = tuple(dict.fromkeys((*target.warnings, *other.warnings)))
     is_worse = _WORSE.index(other.outcome) > _WORSE.index(target.outcome)
     if not is_worse and target.reason != DOES_NOT_TUNE:
-        return replace(target, moved_aside=moved_aside)
+        return replace(target, moved_aside=moved_aside, warnings=warnings)
     detail = f"draft worker: {other.detail}" if other.detail else "draft worker"
     return replace(
         target,
@@ -51,6 +52,7 @@ def together(target: Ending, draft: Draft | None) -> Ending:
         detail=detail,
         tail=other.tail,
         moved_aside=moved_aside,
+        warnings=warnings,
     )
 
 
@@ -82,7 +84,7 @@ def with_bundle(report: Report, ending: Ending) -> Report:
     bundle = ending.bundle
     if bundle is None:
         return report
-    coverage: Mapping[str, object] = bundle.coverage.model_dump()
+    coverage: Mapping[str, object] = bundle.coverage.brief()
     return replace(
         report,
         tuner=bundle.provenance.tuner,

@@ -8,11 +8,12 @@ The engine is asked once for the fleet. Only an answer that fits the question is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from autotune_init.ask_engine import EngineCannotSay
-from autotune_init.engines import EngineCache, KeyAnswer, Question, Refusal, sglang
+from autotune_init.engines import EngineCache, KeyAnswer, NotCached, Question, Refusal, sglang, vllm
+from autotune_init.engines.flashinfer_store import store_below
 from autotune_init.engines.resolution import BadResolution, workers_of
 from autotune_init.engines.sglang_cache import from_workers
 from autotune_init.memo_inputs import shown_argv
@@ -85,9 +86,9 @@ def needs_engine(recipe: KeyAnswer, policy: Policy) -> bool:
     return policy == "always" and isinstance(recipe, EngineCache) and recipe.kind == "rank-files"
 
 
-def agreed(recipe: KeyAnswer, engine: EngineCache) -> EngineCache | Refusal:
+def agreed(recipe: KeyAnswer, engine: EngineCache | NotCached) -> KeyAnswer:
     """What holds when the engine has answered: it, unless the recipe says something else."""
-    if not isinstance(recipe, EngineCache):
+    if not isinstance(recipe, EngineCache) or not isinstance(engine, EngineCache):
         return engine
     if engine.draft is not None and recipe.draft is not None:
         draft = agreed(recipe.draft, engine.draft)
@@ -110,14 +111,28 @@ def unanswered(recipe: KeyAnswer, why: str) -> Refusal:
     return Refusal("undecidable", f"the recipe was to be confirmed, and the engine itself could not: {why}")
 
 
-def cache_of(question: Question, given: Mapping[str, object], source: str) -> EngineCache:
+def cache_of(question: Question, given: Mapping[str, object], source: str) -> EngineCache | NotCached:
     """An answer as caches, every claim checked. Raises `WrongAnswer`."""
     try:
+        if question.engine == "vllm":
+            return _vllms(question, vllm.cache_from(question, given, source), source)
         return from_workers(question, workers_of(given, question), source)
     except (BadResolution, BadRanks) as wrong:
         raise WrongAnswer(str(wrong)) from None
     except sglang.Refused as refused:
         raise WrongAnswer(f"{refused.refusal.reason}: {refused.refusal.detail}") from None
+
+
+def _vllms(
+    question: Question, answer: EngineCache | vllm.ManagedStore | Refusal | NotCached, source: str
+) -> EngineCache | NotCached:
+    """With one rank vLLM uses FlashInfer's own store, whose name the engine does not decide."""
+    if isinstance(answer, vllm.ManagedStore):
+        below = store_below(question, answer.root, source)
+        answer = replace(below, source=source) if isinstance(below, EngineCache) else below
+    if isinstance(answer, Refusal):
+        raise WrongAnswer(f"{answer.reason}: {answer.detail}")
+    return answer
 
 
 def to_remember(question: Question, given: Mapping[str, object]) -> dict[str, object]:
@@ -147,7 +162,7 @@ class _Memos:
     inputs: Mapping[str, object] = field(default_factory=dict)
     was_bad: bool = False
 
-    def read(self) -> EngineCache | None:
+    def read(self) -> EngineCache | NotCached | None:
         if self.means.open_store is None:
             return None
         try:

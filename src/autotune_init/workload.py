@@ -12,6 +12,7 @@ from autotune_init.engines.sglang import Refused
 from autotune_init.engines.sglang_versions import BY_VERSION
 from autotune_init.engines.sglang_words import read_argv
 from autotune_init.engines.spelling import read_words
+from autotune_init.engines.vllm_memo import MODEL_FILES
 from autotune_init.facts import Facts
 from autotune_init.memo_inputs import digest_of_json, digest_of_text
 from autotune_init.model_config import ConfigNotFound, find_model_config, read_model_config, with_side_file
@@ -102,7 +103,7 @@ def learn_files(workload: Workload) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
     for role, directory in (("", workload.directory), ("draft/", workload.draft_directory)):
-        for name in ("config.json", "generation_config.json", QUANT_FILE):
+        for name in MODEL_FILES:
             found[role + name] = digest_of_json(_side_config(directory, name))
         if directory is not None:
             code = sorted(directory.glob("*.py"))

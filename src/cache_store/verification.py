@@ -2,11 +2,14 @@
 
 Checked here: size, nesting, schema, that its identity is the address it lies at, every digest, and that every rank
 file is JSON whose `_metadata` is the bundle's environment (FlashInfer 0.6.11 to 0.7.2, flashinfer/autotuner/autotuner.py,
-compares exactly that before it accepts a file). Not checked: whether a tactic is any good, and who wrote it.
+compares exactly that before it accepts a file). An entry of FlashInfer's own store names no environment, but its `key`
+leads to its file name (flashinfer/autotune_cache.py `_entry_path`, 0.7.0 to 0.7.2), and the manifest beside the entries
+spells the environment out. Not checked: whether a tactic is any good, and who wrote it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +26,8 @@ from cache_store.identity import Address
 from cache_store.json_depth import depth_of
 
 MAX_RANK_FILE_DEPTH = 2 * MAX_DEPTH
+STORE_KEY_TEXT = "flashinfer-v2|"  # how the key text of a bundle of FlashInfer's own store begins
+MANIFEST_NAME = "manifest.json"
 # problems of a document that nevertheless fits the schema: there is more to look at
 _PARSES = frozenset({"bundle-digest-mismatch", "bundle-foreign"})
 
@@ -88,6 +93,8 @@ def examine_content(bundle: Bundle, digest: str, body: bytes) -> list[Finding]:
         check_content(body, digest)
     except BadBundle as problem:
         return [Finding(problem.reason, where, problem.detail)]
+    if bundle.identity.key_text.startswith(STORE_KEY_TEXT):
+        return _check_store_file(names, body, bundle.identity.metadata)
     return _check_rank_file(where, body, bundle.identity.metadata)
 
 
@@ -107,15 +114,30 @@ def examine_leftovers(bundle: Bundle, stored: frozenset[str]) -> list[Finding]:
     ]
 
 
+def _check_store_file(names: list[str], body: bytes, metadata: Mapping[str, str]) -> list[Finding]:
+    """One entry or the manifest. A measurement policy may stand in the manifest besides the environment."""
+    document = _parsed(names[0], body)
+    if isinstance(document, Finding):
+        return [document]
+    if names == [MANIFEST_NAME]:
+        written = {name: document.get(name) for name in metadata}
+        if written != dict(metadata):
+            return [Finding("rank-file-foreign", MANIFEST_NAME, _difference(written, metadata))]
+        return []
+    key = document.get("key")
+    belongs = (
+        hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:24] if isinstance(key, str) else ""
+    )
+    if names != [f"{belongs}.json"]:
+        told = f"its key belongs to {belongs}.json" if belongs else "it has no key"
+        return [Finding("rank-file-foreign", names[0], f"FlashInfer would not serve it: {told}")]
+    return []
+
+
 def _check_rank_file(where: str, body: bytes, metadata: Mapping[str, str]) -> list[Finding]:
-    if depth_of(body, MAX_RANK_FILE_DEPTH) > MAX_RANK_FILE_DEPTH:
-        return [Finding("rank-file-not-json", where, f"nested deeper than {MAX_RANK_FILE_DEPTH}")]
-    try:
-        document = json.loads(body)
-    except ValueError as error:
-        return [Finding("rank-file-not-json", where, str(error)[:200])]
-    if not isinstance(document, dict):
-        return [Finding("rank-file-not-json", where, "it is JSON, but no object")]
+    document = _parsed(where, body)
+    if isinstance(document, Finding):
+        return [document]
     written = document.get("_metadata")
     if written is None:
         return [
@@ -124,6 +146,18 @@ def _check_rank_file(where: str, body: bytes, metadata: Mapping[str, str]) -> li
     if written != dict(metadata):
         return [Finding("rank-file-foreign", where, _difference(written, metadata))]
     return []
+
+
+def _parsed(where: str, body: bytes) -> dict[str, object] | Finding:
+    if depth_of(body, MAX_RANK_FILE_DEPTH) > MAX_RANK_FILE_DEPTH:
+        return Finding("rank-file-not-json", where, f"nested deeper than {MAX_RANK_FILE_DEPTH}")
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        return Finding("rank-file-not-json", where, str(error)[:200])
+    if not isinstance(document, dict):
+        return Finding("rank-file-not-json", where, "it is JSON, but no object")
+    return document
 
 
 def _difference(written: object, metadata: Mapping[str, str]) -> str:

@@ -31,4 +31,8 @@ int nvmlDeviceGetMigMode(void *device, unsigned *now, unsigned *pending) {
   *now = *pending = MIG_MODE;
   return 0;
 }
+int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *total_free_used) {
+  total_free_used[0] = 81559ULL << 20;
+  return 0;
+}
 int nvmlDeviceGetVirtualizationMode(void *device, int *mode) { *mode = VIRTUALIZATION; return 0; }

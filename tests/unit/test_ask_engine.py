@@ -138,6 +138,12 @@ def test_memory_may_be_assumed_for_sglang_and_for_nobody_else():
         pretended("vllm", replace(GPU, memory_mib=None))
 
 
+def test_how_many_gpus_there_are_may_matter_to_vllm_and_is_never_made_up():
+    assert pretended("vllm", replace(GPU, count=4))["count"] == 4
+    with pytest.raises(EngineCannotSay, match="count"):
+        pretended("vllm", replace(GPU, count=None))
+
+
 def machine(tmp_path, *names, **environ):
     return Machine(
         environ=environ,

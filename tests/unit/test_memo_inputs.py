@@ -36,6 +36,8 @@ def key(question=QUESTION, gpu=GPU, code=CODE, files=FILES):
         {"question": replace(QUESTION, capability=(10, 0))},
         {"question": replace(QUESTION, argv=("--model-path", "/m", "--tp", "4"))},
         {"question": replace(QUESTION, environ={"SGLANG_CUTLASS_MOE": "1"})},
+        {"gpu": replace(GPU, count=4)},
+        {"question": replace(QUESTION, environ={"VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR": "/x"})},
         {"gpu": replace(GPU, name="NVIDIA H200")},
         {"gpu": replace(GPU, memory_mib=143771)},
         {"gpu": replace(GPU, driver="595.10")},
@@ -109,6 +111,22 @@ def test_no_secret_of_the_command_line_is_shown(argv):
     assert len(shown) == len(argv) + 4
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--hf-token", "hunter2", "org/model"),
+        ("--api-key", "a", "b", "-tp", "2"),
+        ("--host", "1.2.3.4", "org/model"),
+    ],
+    ids=" ".join,
+)
+def test_what_stands_behind_a_secret_and_is_none_of_it_stays(words):
+    shown = shown_argv(words)
+
+    assert shown[-1] == words[-1]
+    assert not {"hunter2", "a", "b", "1.2.3.4"} & set(shown)
+
+
 def test_another_storage_configuration_is_another_memo_although_it_is_not_shown():
     def with_config(text):
         return replace(QUESTION, argv=("--hicache-storage-backend-extra-config", text))
@@ -127,13 +145,20 @@ def test_two_addresses_are_the_same_memo():
 
 
 def test_a_url_with_credentials_is_told_apart_and_not_shown():
-    shown = relevant_environ({"HF_ENDPOINT": "https://user:hunter2@mirror"})
+    shown = relevant_environ("sglang", {"HF_ENDPOINT": "https://user:hunter2@mirror"})
 
     assert "hunter2" not in json.dumps(shown)
-    assert shown != relevant_environ({"HF_ENDPOINT": "https://user:other@mirror"})
+    assert shown != relevant_environ("sglang", {"HF_ENDPOINT": "https://user:other@mirror"})
 
 
 def test_a_file_is_known_by_what_it_says():
     assert digest_of_json({"a": 1, "b": 2}) == digest_of_json({"b": 2, "a": 1})
     assert digest_of_json(None) is None
     assert digest_of_json({}) is not None
+
+
+def test_vllm_is_asked_again_where_more_of_its_environment_changes():
+    environ = {"CUDA_VISIBLE_DEVICES": "0", "TORCHDYNAMO_DISABLE": "1"}
+
+    assert relevant_environ("vllm", environ) == environ
+    assert relevant_environ("sglang", environ) == {}

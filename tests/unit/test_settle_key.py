@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from tests.pods import FACTS, ROOT
 
 from autotune_init.ask_engine import EngineCannotSay
 from autotune_init.engines import EngineCache, NotCached, Question, Refusal
@@ -15,6 +16,7 @@ from cache_store.memo import Memo, memo_key
 from cache_store.objects.counting import Counting
 from cache_store.objects.memory import MemoryStore
 
+METADATA = json.loads(FACTS.read_text())["metadata"]
 CONFIG = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16"}
 ARGV = ("--model-path", "/m", "--dtype", "bfloat16", "--quantization", "modelopt_fp8", "--moe-runner-backend",
         "flashinfer_cutlass", "--tp", "2", "--api-key", "hunter2")  # fmt: skip
@@ -286,6 +288,47 @@ def test_recipe_and_engine_that_differ_are_a_refusal_with_both_texts():
     assert answer.reason == "key-mismatch"
     assert other.key_text in answer.detail
     assert decided().key_text in answer.detail
+
+
+# -- vLLM: no recipe, its answers as the release gave them (tests/data/vllm_golden.json) ---------------------------
+
+
+def vllms(*words, **changes):
+    golden = json.loads((ROOT / "tests" / "data" / "vllm_golden.json").read_text())["answers"]
+    [given] = [one for one in golden if one["arch"] == "sm90" and one["argv"] == list(words)]
+    question = Question("vllm", "0.33.0", "0.7.2.post1", (9, 0), words, {"model_type": "llama"},
+                        environ={"HOME": "/root"}, metadata=METADATA)  # fmt: skip
+    return question, {**given, **changes}
+
+
+def test_vllm_is_asked_and_its_answer_remembered():
+    question, given = vllms("./qwen3-moe", "-tp", "2")
+    world = World(given)
+
+    first, second = (settle(question, UNSURE, "auto", world.means()) for _ in range(2))
+
+    assert first.answer.key == second.answer.key == given["workers"][0]["key"]
+    assert (first.answer.source, second.answer.source, world.asked) == ("resolver", "memo", 1)
+
+
+def test_one_rank_of_vllm_uses_flashinfers_own_store():
+    question, given = vllms("./llama", "-tp", "1")
+
+    answer = settle(question, UNSURE, "auto", World(given).means()).answer
+
+    assert (answer.kind, answer.source) == ("entries", "resolver")
+    assert answer.directory.startswith("/root/.cache/flashinfer/autotune/v2/")
+
+
+def test_a_vllm_that_does_not_tune_is_an_answer_and_is_remembered():
+    question, given = vllms("./qwen3-moe", "-tp", "2")
+    worker = {**given["workers"][0], "tunes": False, "tunes_why": "switched off"}
+    world = World({**given, "workers": [worker]})
+
+    answers = [settle(question, UNSURE, "auto", world.means()).answer for _ in range(2)]
+
+    assert answers == [NotCached("engine-does-not-tune", "switched off")] * 2
+    assert world.asked == 1
 
 
 def test_drafts_must_agree_as_well():

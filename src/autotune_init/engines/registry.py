@@ -12,11 +12,13 @@ from autotune_init.engines import (
     Refusal,
     flashinfer_store,
     sglang,
+    vllm,
 )
 from autotune_init.engines.sglang_argv import resolve
 from autotune_init.engines.sglang_cache import Shape, Tunes, compose
 from autotune_init.engines.sglang_draft import Worker, draft_of, target_of
 from autotune_init.engines.sglang_versions import Release
+from autotune_init.engines.vllm_versions import Release as VllmRelease
 from autotune_init.ranks import BadRanks
 
 
@@ -24,16 +26,26 @@ def ask(question: Question) -> KeyAnswer:
     """Where the engine will look, by the recipe. Raises nothing."""
     if question.engine == "flashinfer":
         return flashinfer_store.store_of(question)
+    if question.engine == "vllm":
+        return _ask_vllm(question)
     if question.engine != "sglang":
-        return Refusal(
-            "unknown-engine", f"no recipe for {question.engine!r} in this release; there is one for sglang"
-        )
+        return Refusal("unknown-engine", f"{question.engine!r}: there are sglang, vllm and flashinfer")
     try:
         return _ask_sglang(question)
     except sglang.Refused as refused:
         return refused.refusal
     except BadRanks as problem:
         return Refusal("key-ranks", str(problem))
+
+
+def _ask_vllm(question: Question) -> KeyAnswer:
+    """No recipe can: the directory's name is a hash over the whole configuration, after the model was built."""
+    release = vllm.release_of(question.engine_version)
+    if not isinstance(release, VllmRelease):
+        return release
+    return vllm.switched_off(question) or Refusal(
+        "undecidable", "vLLM hashes its whole configuration, and only vLLM itself can say (--resolver auto)"
+    )
 
 
 def _ask_sglang(question: Question) -> EngineCache | NotCached:

@@ -107,6 +107,8 @@ def engine_config(argv: list[str]) -> Any:
     if engine_args.max_model_len == -1:
         raise CannotResolve("max-model-len", "-1 is fitted to the GPU memory that is free at the start")
     if not pathlib.Path(engine_args.model).exists():
+        if engine_args.model.startswith((".", "/")) or "://" in engine_args.model:
+            raise CannotResolve("model", f"{engine_args.model!r} is no folder here")
         why = vllm_surroundings.use_hub_cache(engine_args.model, engine_args.revision)
         if why:
             raise CannotResolve("hub-name", why)
