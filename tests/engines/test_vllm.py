@@ -17,8 +17,9 @@ from autotune_init.engines.vllm import (
     release_of,
     switched_off,
 )
-from autotune_init.engines.vllm_memo import may_be_remembered, memo_inputs
+from autotune_init.engines.vllm_memo import may_be_remembered
 from autotune_init.engines.vllm_versions import BY_VERSION, RELEASES
+from autotune_init.memo_inputs import AskedGpu, EngineCode, memo_inputs
 
 CASES = json.loads((ROOT / "tests" / "data" / "vllm_cases.json").read_text())
 GOLDEN = json.loads((ROOT / "tests" / "data" / "vllm_golden.json").read_text())["answers"]
@@ -91,6 +92,7 @@ def test_what_the_engine_hashes_gives_other_keys():
         ("max-model-len", ("./llama", "-tp", "2", "--max-model-len", "-1")),
         ("mla", ("./deepseek-v3", "-tp", "2")),
         ("command-line", ("./llama", "-tp", "2", "--no-such-flag")),
+        ("model", ("./not-here", "-tp", "2")),
     ],
 )
 def test_a_refusal_names_its_rule(rule, words):
@@ -291,17 +293,15 @@ def test_the_switch_that_stands_last_counts(words, is_off):
 
 def memo(gpu=("NVIDIA H100 80GB HBM3", 81559, 8), **more):
     name, memory, count = gpu
-    asked = question(TWO, **more)
-    return memo_inputs(asked, gpu_name=name, gpu_memory_mib=memory, gpu_count=count)
+    shown = AskedGpu(name, memory, "580.95", count)
+    return memo_inputs(question(TWO, **more), shown, EngineCode("0" * 64, "2.11.0", "5.20.2"), {})
 
 
-def test_a_memo_is_for_exactly_what_the_hash_depends_on():
+def test_a_memo_is_for_all_that_the_hash_depends_on():
     base = memo()
 
     assert json.loads(json.dumps(base)) == base
-    assert memo(gpu=("NVIDIA H200", 143771, 8)) == base
     assert memo(gpu=("NVIDIA B200", 182639, 8)) != base
-    assert memo(gpu=("NVIDIA A100-SXM4-80GB", 81920, 8)) != base
     assert memo(gpu=("NVIDIA H100 80GB HBM3", 81559, 4)) != base
     assert memo(argv=("./qwen3-moe/", "-tp", "2")) != base
     assert memo(argv=("-tp", "2", "./qwen3-moe")) != base

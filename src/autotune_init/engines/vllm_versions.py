@@ -1,7 +1,9 @@
 """Where vLLM keeps FlashInfer's autotune results, release by release, as data.
 
-Every row was read in the release's own files: `model_executor/warmup/flashinfer_autotune_cache.py` (the path and its
-hash) and `model_executor/warmup/kernel_warmup.py::flashinfer_autotune` (who reads and writes). Common to all rows:
+0.31.0 to 0.33.0 were read in the releases' own wheels: `model_executor/warmup/flashinfer_autotune_cache.py` (the path and
+its hash) and `model_executor/warmup/kernel_warmup.py::flashinfer_autotune` (who reads and writes). The rows before are
+from the pull requests that made them (vLLM 42537, 42857, 43119, 54794); no path is made from a row that is not
+`resolvable`. Common to all rows:
 
     key     sha256 in hex over the release's `VllmConfig.compute_hash`: not to be had without importing vLLM
     folder  <VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR>/<key>, else

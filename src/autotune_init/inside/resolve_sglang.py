@@ -22,7 +22,6 @@ import importlib
 import inspect
 import json
 import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -31,8 +30,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune_init.inside import pretended_libcuda
+    from autotune_init.inside.offline import no_network
 else:
-    import pretended_libcuda  # this directory is the first on the path of a program that is run by path
+    import pretended_libcuda
+    from offline import no_network  # this directory is the first on the path of a program that is run by path
 
 ANSWER_MARK = "AUTOTUNE-ANSWER "
 SCHEMA = "autotune-cache/resolution/v1"
@@ -71,21 +72,6 @@ _MAX_RANKS = 1024
 
 class CannotResolve(Exception):  # noqa: N818 -- reads as what it is
     """The engine would not start, or asked for something that a question must not do."""
-
-
-def no_network() -> None:
-    """Looking a model up in the hub must fail as it does without a network, not download."""
-
-    def refuse(_self: object, address: object) -> None:
-        if isinstance(address, tuple):  # AF_INET, AF_INET6; AF_UNIX addresses are texts
-            raise OSError(101, "network is unreachable: a question about the cache does not download")
-
-    class Offline(socket.socket):
-        connect = refuse
-        connect_ex = refuse  # type: ignore[assignment] # it answers a number
-
-    socket.socket = Offline  # type: ignore[misc] # the point of it
-    socket.getaddrinfo = lambda *_a, **_k: (_ for _ in ()).throw(socket.gaierror(-2, "no network"))
 
 
 def use_scratch(scratch: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune_init.inside import pretended_libcuda
+    from autotune_init.inside.offline import no_network
 else:  # by path: the engine's Python does not have our package
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     import pretended_libcuda
+    from offline import no_network
+
+__all__ = ["no_network"]  # resolve_vllm.py takes it from here, like all that is around the engine
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 ROOT_VARIABLE = "VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR"
@@ -27,25 +30,6 @@ _SCRATCH_VARIABLES = (
     "CUDA_CACHE_PATH", "MPLCONFIGDIR", "HF_MODULES_CACHE", "TVM_FFI_CACHE_DIR", "TILELANG_CACHE_DIR",
     "CUTE_DSL_CACHE_DIR", "QUACK_CACHE_DIR", "OUTLINES_CACHE_DIR", "HUMMING_TMP_DIR", "HUMMING_CACHE_DIR", "NUMBA_CACHE_DIR",
 )  # fmt: skip
-
-
-def no_network() -> None:
-    """Looking a model up in the hub must fail as it does without a network, not download.
-
-    HF_HUB_OFFLINE would do that too, but with it vLLM replaces a hub name by the path of its snapshot, and the path of
-    the model is part of the key (`use_hub_cache` is for those).
-    """
-
-    def refuse(_self: object, address: object) -> None:
-        if isinstance(address, tuple):  # AF_INET, AF_INET6; AF_UNIX addresses are texts
-            raise OSError(101, "network is unreachable: a question about the cache does not download")
-
-    class Offline(socket.socket):
-        connect = refuse
-        connect_ex = refuse  # type: ignore[assignment] # it answers a number
-
-    socket.socket = Offline  # type: ignore[misc] # the point of it
-    socket.getaddrinfo = lambda *_a, **_k: (_ for _ in ()).throw(socket.gaierror(-2, "no network"))
 
 
 def use_hub_cache(model: str, revision: str | None) -> str:
