@@ -54,7 +54,7 @@ flashinfer-envs: .tools/fi-0.6.18/.ready .tools/fi-0.7.2/.ready ## torch and two
 
 .PHONY: test
 test: .venv/.ready ministack flashinfer-envs ## Set up and run all tests
-	@CI=true $(BIN)/pytest -q -n $(WORKERS)
+	@CI=true $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 .PHONY: test-fast
 test-fast: .venv/.ready ministack ## Tests without the FlashInfer environments

@@ -52,8 +52,8 @@ OPTIONS: tuple[Option, ...] = (
            "VERSION", group="engine"),
     Option("model-config", "text", None, "config.json of the model, or its directory; default: found through the "
            "engine's --model-path", "PATH", group="engine"),
-    Option("field", "pairs", None, "state one input of the key, e.g. moe_runner_backend=auto; repeatable, in the "
-           "variable one per line", "NAME=VALUE", group="engine"),
+    Option("field", "pairs", None, "state one input of the key, e.g. moe_runner_backend=auto, or for FlashInfer's own "
+           "store the name of the workload=NAME; repeatable, in the variable one per line", "NAME=VALUE", group="engine"),
     Option("resolver", "choice", "auto", "when the engine itself is asked where it will look (a child process, some "
            "30 s, once for the fleet): auto where argv and config.json do not decide it, always also where they do, and "
            "then both must agree", choices=("auto", "always", "never"), group="engine"),
@@ -61,7 +61,8 @@ OPTIONS: tuple[Option, ...] = (
            group="engine"),
     Option("allow-known-bad", "names", None, "use the cache although a known hazard speaks against it; repeatable, in "
            "the variable one per line", "ID", group="engine"),
-    Option("cache-dir", "text", None, "root of the engine's cache (SGLANG_CACHE_DIR); default: the engine's own",
+    Option("cache-dir", "text", None, "root of the engine's cache (SGLANG_CACHE_DIR, VLLM_CACHE_ROOT, or of FlashInfer's own "
+           "store); default: the engine's own",
            "DIR", group="engine"),
     Option("node-rank", "count", None, "this pod's number in its replica; default: from the controller's variables",
            "N", group="engine"),
@@ -79,7 +80,7 @@ OPTIONS: tuple[Option, ...] = (
            "weights until it has tuned, tune FlashInfer's GEMMs for this model, or run a command",
            choices=("none", "engine", "flashinfer-ops", "command"), group="tuning"),
     Option("tuner-command", "text", None, "the command of --tuner command; it gets AUTOTUNE_RANK_FILES, AUTOTUNE_FACTS "
-           "and AUTOTUNE_DEADLINE_S", "CMD", group="tuning"),
+           "and AUTOTUNE_DEADLINE_S, and for FlashInfer's own store FLASHINFER_AUTOTUNE_CACHE_DIR", "CMD", group="tuning"),
     Option("max-tokens", "count", "8192", "tune buckets up to this many tokens", "N", group="tuning"),
     Option("cooldown", "seconds", "600", "after a failed tune nobody tries again for this long", "S", group="tuning"),
     Option("holder", "text", None, "this pod's name in the lease, for people; default: the host name", "NAME",

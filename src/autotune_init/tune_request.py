@@ -62,6 +62,7 @@ def tune_request(
         ),
         engine_cache_root=_root(cache),
         engine_directory=command.directory,
+        gpu_count=facts.gpu.count,
         store_manifest=manifest_of(facts.metadata, cache.resolved) if cache.kind == "entries" else None,
     )
 

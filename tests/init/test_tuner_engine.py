@@ -143,6 +143,14 @@ def test_relative_paths_begin_where_the_engines_do(engine, tmp_path):
     assert engine.recorded("cwd") == [str(tmp_path)]
 
 
+def test_a_pod_with_fewer_gpus_than_ranks_starts_nothing(engine):
+    with pytest.raises(TunerFailed, match="needs 2 GPUs for its ranks, this pod sees 1") as failure:
+        engine.tune(engine.request(gpu_count=1))
+
+    assert failure.value.reason == "tuner-unavailable"
+    assert not engine.record.exists()
+
+
 def test_a_directory_that_is_not_there_is_said(engine):
     failure = engine.fails(engine.request(engine_directory="/nonexistent"))
     assert (failure.reason, "/nonexistent" in failure.detail) == ("tuner-unavailable", True)

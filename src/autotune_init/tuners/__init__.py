@@ -23,7 +23,7 @@ class TuneRequest:
     name on the pod's command line), `cache_folders`, the folders below the engine's cache root that one start fills
     (the first is the one that is asked for, the others belong to draft workers), `engine_cache_root`, where the pod's
     own engine will look ("" where that is not known), and `engine_directory`, where its relative paths begin (None for
-    our own current directory).
+    our own current directory). `gpu_count` is how many GPUs a process here is shown, None where that is not known.
 
     `store_manifest` is set where FlashInfer's own store is wanted (then `rank_files` is empty): the manifest of the
     environment whose entries are to be tuned.
@@ -45,6 +45,7 @@ class TuneRequest:
     cache_folders: tuple[str, ...] = ()
     engine_cache_root: str = ""
     engine_directory: str | None = None
+    gpu_count: int | None = None
     store_manifest: Mapping[str, str] | None = None
 
 

@@ -63,6 +63,7 @@ class EngineTuner:
         until = self._clock.monotonic() + request.deadline_s
         if not request.cache_folders or not request.engine_argv:
             raise TunerFailed("tuner-unavailable", "the engine's command line or cache folder is not known")
+        raise_if_too_few_gpus(request)
         command = (request.engine, request.engine_version, request.engine_argv, request.python)
         started = self._last[1] if self._last is not None and self._last[0] == command else None
         if started is None or not started.root.is_dir():
@@ -133,6 +134,14 @@ class EngineTuner:
                 raise
             return "metadata"  # the check could not be made, which says nothing about the files
         return judge_load(answer, request.metadata)
+
+
+def raise_if_too_few_gpus(request: TuneRequest) -> None:
+    """An engine that is one GPU short fails late and in many words. Raises `TunerFailed`."""
+    needed = len(request.rank_files)
+    if request.gpu_count is not None and request.gpu_count < needed:
+        detail = f"the engine needs {needed} GPUs for its ranks, this pod sees {request.gpu_count}"
+        raise TunerFailed("tuner-unavailable", detail)
 
 
 def raise_if_disagreeing(request: TuneRequest, files: Mapping[str, bytes]) -> None:
