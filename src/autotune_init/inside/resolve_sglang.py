@@ -77,6 +77,10 @@ class CannotResolve(Exception):  # noqa: N818 -- reads as what it is
 def use_scratch(scratch: Path) -> None:
     for name in _SCRATCH_VARIABLES:
         os.environ[name] = str(scratch / name.lower())
+    # CuTe-DSL keeps its cache below the directory for temporary files
+    temporary = scratch / "tmp"
+    temporary.mkdir()
+    os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
     os.environ.pop("SGLANG_FLASHINFER_AUTOTUNE_CACHE", None)
 
 
