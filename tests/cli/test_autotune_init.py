@@ -53,7 +53,7 @@ def test_key_as_json_has_the_same_answer():
     [
         (("--engine-version", "0.5.99"), 17, "unknown-engine-version"),
         (("--engine-version", "0.5.11"), 24, "engine-has-no-cache"),
-        (("--engine", "vllm", "--engine-version", "0.33.0"), 17, "unknown-engine"),
+        (("--engine", "vllm", "--engine-version", "0.33.0"), 17, "key-argv"),
         (("--field", "surprise=1"), 17, "key-inputs"),
         (("--field", "tp_size=two"), 17, "key-inputs"),
     ],
