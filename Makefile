@@ -63,6 +63,7 @@ test-fast: .venv/.ready ministack ## Tests without the FlashInfer environments
 .PHONY: test-engines
 test-engines: .venv/.ready ## The recipe against whole released engines, one after the other (10 GB and minutes each)
 	@$(BIN)/python tools/test_engines.py
+	@$(BIN)/python tools/test_engines.py vllm
 
 .PHONY: test-newest-engine
 test-newest-engine: .venv/.ready ## The same with the newest SGLang alone and without the product of families and checkpoints

@@ -20,8 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "engines"), str(ROOT / "src" / "autotune_init" / "inside")]
 
-import resolve_sglang  # noqa: E402 -- siblings are found by the line above
+import offline  # noqa: E402 -- siblings are found by the line above
+import resolve_sglang  # noqa: E402 -- as above
 import sglang_matrix  # noqa: E402 -- as above
+import sglang_surroundings  # noqa: E402 -- as above
 
 
 def become(gpu, arch: str) -> None:
@@ -108,10 +110,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         sglang_matrix.write_models(Path(folder), cases)
-        resolve_sglang.no_network()
-        resolve_sglang.use_scratch(Path(folder))
+        offline.no_network()
+        sglang_surroundings.use_scratch(Path(folder))
         os.environ["HOME"] = folder
-        gpu = resolve_sglang.PretendedGpu(sglang_matrix.gpu_of("sm100"), Path(folder))
+        gpu = sglang_surroundings.PretendedGpu(sglang_matrix.gpu_of("sm100"), Path(folder))
         with contextlib.redirect_stdout(sys.stderr):
             import flashinfer
             import sglang

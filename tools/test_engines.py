@@ -2,6 +2,7 @@
 
     python tools/test_engines.py                    # every release that the fixtures hold whole; hours, 10 GB at a time
     python tools/test_engines.py 0.5.23 lines       # one release, without the product of families and checkpoints
+    python tools/test_engines.py vllm               # vLLM's answers in forks and in fresh processes, against the kept ones
 
 Prints per release: cases, decided by the recipe, refused, wrong (must be 0); exit 1 where one is wrong.
 """
@@ -29,6 +30,7 @@ UP_TO = {
     "0.5.17": "2026-08-12", "0.5.18": "2026-08-25", "0.5.19": "2026-09-09", "0.5.20": "2026-09-22",
     "0.5.21": "2026-10-05", "0.5.22": "2026-10-20", "0.5.23": "2026-11-20",
 }  # fmt: skip
+VLLM = "0.33.0"
 LIVE = "0.5.23"  # the release that also runs tests/engines_live
 # cuda-tile 1.6.0rc5 is a stub that wants another index
 OVERRIDES = "cuda-tile==1.7.0\n"
@@ -89,7 +91,39 @@ def _live_tests(python: Path) -> bool:
     return subprocess.run(command, env=environ, cwd=ROOT, check=False).returncode == 0
 
 
+def compare_vllm(folder: Path) -> bool:
+    """vLLM's keys depend on the installed transformers too, so what is kept is compared, not expected."""
+    python = folder / f"vllm-{VLLM}" / "bin" / "python"
+    folder.mkdir(parents=True, exist_ok=True)
+    overrides = folder / "vllm-overrides.txt"
+    overrides.write_text("certifi>=2024\n")  # its own bound is newer than some indexes
+    if not (python.exists() and "KEEP_ENGINES" in os.environ):
+        uv = [UV, "pip", "--quiet"]
+        subprocess.run(
+            [UV, "venv", "--quiet", "--clear", "--python", sys.executable, str(python.parents[1])], check=True
+        )
+        into = ["--python", str(python)]
+        subprocess.run([*uv, "install", *into, "--override", str(overrides), f"vllm=={VLLM}"], check=True)
+        # cuda-python 12.6.2.post1 overwrites files of cuda-bindings 13, and flashinfer does not import then
+        subprocess.run([*uv, "uninstall", *into, "cuda-python"], check=True)
+        again = ["cuda-bindings", "cuda-core", "cuda-pathfinder"]
+        subprocess.run([*uv, "install", *into, "--reinstall", "--no-deps", *again], check=True)
+    toolkit = next(python.parents[1].glob("lib/python3*/site-packages/nvidia/cu13"))
+    path = f"{python.parent}:{toolkit / 'bin'}:{os.environ['PATH']}"
+    environ = {**os.environ, "CUDA_HOME": str(toolkit), "PATH": path}
+    out = folder / "vllm-golden.json"
+    program = [str(python), str(ROOT / "tools" / "compare_vllm.py"), str(out)]
+    is_same = subprocess.run(program, env=environ, check=False).returncode == 0
+    kept = json.loads((ROOT / "tests" / "data" / "vllm_golden.json").read_text())
+    print("vLLM", VLLM, "equals what is kept:", json.loads(out.read_text()) == kept)
+    if "KEEP_ENGINES" not in os.environ:
+        shutil.rmtree(python.parents[1])
+    return is_same
+
+
 def main() -> int:
+    if "vllm" in sys.argv:
+        return 0 if compare_vllm(ROOT / ".tools" / "engines") else 1
     modes = [word for word in sys.argv[1:] if word == "lines"]
     versions = [word for word in sys.argv[1:] if word != "lines"] or list(WHOLE)
     folder = ROOT / ".tools" / "engines"
