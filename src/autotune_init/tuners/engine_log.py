@@ -26,7 +26,7 @@ _ENDED = re.compile(_STAMP + r"FlashInfer autotune completed\.")
 _VLLM_FILE = re.compile(r"Using FlashInfer autotune cache file: (?P<path>\S.*?\.json)\. Pass ")
 _VLLM_MANAGED = "Using FlashInfer managed autotune cache"
 _BAR = re.compile(
-    r"\[Auto(?:T|t)uner\]: Tuning (?P<op>\S+?):\s+\d+%\|[^|]*\| (?P<done>\d+)/(?P<total>\d+) "
+    r"\[Auto(?:Tuner|tuner)\]: Tuning (?P<op>\S+?):\s+\d+%\|[^|]*\| (?P<done>\d+)/(?P<total>\d+) "
     r"\[(?P<elapsed>\d+(?::\d\d)+)"
 )
 _READY = ("The server is fired up and ready to roll!", "Application startup complete")
