@@ -129,7 +129,7 @@ def test_ranks_that_do_not_fit_are_refused():
     assert refused("--tp", "4", "--nnodes", "2", "--node-rank", "2").reason == "key-ranks"
 
 
-@pytest.mark.parametrize("engine", ["vllm", "", "SGLang"])
+@pytest.mark.parametrize("engine", ["tensorrt-llm", "", "SGLang"])
 def test_another_engine_is_refused_by_name(engine):
     answer = ask(Question(engine, "1", "0.7.2", (9, 0)))
 
