@@ -22,7 +22,7 @@ help: ## This list
 	@touch $@
 
 .venv/.ready: .uv/.ready-$(UV_VERSION) pyproject.toml uv.lock
-	@$(UV) sync --quiet --frozen --all-groups --extra cli --python $(PYTHON)
+	@$(UV) sync --quiet --frozen --all-groups --extra cli --extra kubernetes --python $(PYTHON)
 	@touch $@
 
 .PHONY: setup

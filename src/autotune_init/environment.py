@@ -25,7 +25,7 @@ COLLECTOR = "FlashInfer's collector"
 class EnvironmentUnknown(Exception):  # noqa: N818 -- reads as what it is
     """The pod's FlashInfer environment cannot be found out, and is not guessed.
 
-    `reason`: "no-flashinfer", "no-torch", "no-gpu", "mixed-gpus" (CUDA shows GPUs of several names, so the ranks'
+    `reason`: "no-flashinfer", "no-torch", "no-gpu", "other-gpu" (than --gpu-name says), "mixed-gpus" (CUDA shows GPUs of several names, so the ranks'
     files would differ), "unknown-field" (stated, but this FlashInfer has no such field), "collector-failed",
     "collector-timeout".
     """

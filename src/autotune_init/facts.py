@@ -14,6 +14,7 @@ from pathlib import Path
 
 from autotune_init.environment import EnvironmentUnknown, Machine, probe_environment
 from autotune_init.environment_fields import ProbedField
+from autotune_init.gpu_names import capability_of
 from autotune_init.nvml import NoGpu, visible_gpus
 
 MAX_FACTS_BYTES = 1024 * 1024
@@ -73,8 +74,11 @@ class Facts:
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-def load_facts(path: Path) -> Facts:
-    """Read a facts file. Raises `BadFacts`."""
+def load_facts(given: str) -> Facts:
+    """Facts from what --facts was given: the path of a file, or the JSON itself. Raises `BadFacts`."""
+    if given.lstrip().startswith("{"):
+        return parse_facts(given.encode(errors="surrogateescape"))
+    path = Path(given)
     try:
         with path.open("rb") as facts:
             body = facts.read(MAX_FACTS_BYTES + 1)
@@ -157,12 +161,12 @@ def _complete_gpu(stated: Gpu, believed_name: str | None, machine: Machine, sour
     try:
         node = machine.read_gpus()
     except NoGpu as absent:
-        return _without_nvml(replace(stated, name=name), str(absent))
+        return _without_nvml(replace(stated, name=name), sources, str(absent))
     visible = visible_gpus(node.gpus, machine.environ)
     if not visible:
         visible = tuple(gpu for gpu in node.gpus if gpu.is_split)  # a MIG slice chosen by its own UUID
     if not visible or (name is not None and not name.startswith(visible[0].name)):
-        return _without_nvml(replace(stated, name=name), "NVML shows no such GPU here")
+        return _without_nvml(replace(stated, name=name), sources, "NVML shows no such GPU here")
     probed = Gpu(
         name=visible[0].name,
         capability=visible[0].capability,
@@ -185,7 +189,10 @@ def _complete_gpu(stated: Gpu, believed_name: str | None, machine: Machine, sour
     )
 
 
-def _without_nvml(gpu: Gpu, detail: str) -> Gpu:
+def _without_nvml(gpu: Gpu, sources: dict[str, str], detail: str) -> Gpu:
+    if gpu.name is not None and gpu.capability is None and (known := capability_of(gpu.name)):
+        gpu = replace(gpu, capability=known)
+        sources["gpu.capability"] = f"table of GPUs: {gpu.name}"
     for key in ("name", "capability"):
         if getattr(gpu, key) is None:
             raise EnvironmentUnknown("no-gpu", f"gpu.{key} is not stated, and {detail}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import TextIO
 
 from autotune_init.collector import runner
 from autotune_init.environment import EnvironmentUnknown, Machine
 from autotune_init.facts import BadFacts, Facts, gather, load_facts, to_json
 from autotune_init.machine import this_machine
+from autotune_init.nvml import NoGpu, visible_gpus
 from autotune_init.replica_group import BadReplicaGroup, ReplicaGroup, replica_group
 from autotune_init.settings import Settings
 from cache_store.clock import SystemClock
@@ -31,12 +32,43 @@ def learn_facts(
 ) -> Facts:
     """Complete facts of this node. Raises `NodeUnknown`: facts-*, environment-*."""
     try:
-        stated = load_facts(Path(settings.facts)) if settings.facts else Facts()
-        return gather(stated, machine_of(settings, environ, deadline_s, clock))
+        return facts_on(machine_of(settings, environ, deadline_s, clock), settings)
     except BadFacts as problem:
         raise NodeUnknown(f"facts-{problem.reason}", problem.detail) from None
     except EnvironmentUnknown as unknown:
         raise NodeUnknown(f"environment-{unknown.reason}", unknown.detail) from None
+
+
+def facts_on(machine: Machine, settings: Settings) -> Facts:
+    """What --facts and --gpu-name state, completed by the machine. Raises `BadFacts` and `EnvironmentUnknown`."""
+    stated = load_facts(settings.facts) if settings.facts else Facts()
+    if settings.gpu_name:
+        stated = _with_name(stated, settings.gpu_name)
+        _compare_with_gpu(settings.gpu_name, machine)
+    return gather(stated, machine)
+
+
+def _with_name(stated: Facts, name: str) -> Facts:
+    """Raises `BadFacts`: --facts and --gpu-name are two people's words, and taking either would be a guess."""
+    for other in filter(None, (stated.gpu.name, stated.metadata.get("gpu"))):
+        if other != name:
+            raise BadFacts("bad-value", f"--gpu-name says {name!r}, --facts says {other!r}")
+    return replace(stated, gpu=replace(stated.gpu, name=name))
+
+
+def _compare_with_gpu(name: str, machine: Machine) -> None:
+    """A name for containers without a GPU must not be the wrong one where the GPU can be seen.
+
+    Files for another GPU would be ignored by the engine and never overwritten. Raises `EnvironmentUnknown`.
+    """
+    try:
+        visible = visible_gpus(machine.read_gpus().gpus, machine.environ)
+    except NoGpu:
+        return
+    if visible and not name.startswith(visible[0].name):  # CUDA's name of a MIG slice is longer than NVML's
+        raise EnvironmentUnknown(
+            "other-gpu", f"--gpu-name says {name!r}, the GPU here is {visible[0].name!r}"
+        )
 
 
 def learn_group(settings: Settings, environ: Mapping[str, str]) -> ReplicaGroup:

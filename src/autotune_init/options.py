@@ -69,8 +69,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("group-size", "count", None, "how many pods one replica has; default: from the controller's variables",
            "N", group="engine"),
     # -- what this node is
-    Option("facts", "text", None, "read what this node is from a file (autotune-init facts prints one) instead of "
-           "probing", "FILE", group="node"),
+    Option("facts", "text", None, "what this node is, instead of probing: a file (autotune-init facts prints one), or the "
+           "JSON itself", "FILE|JSON", group="node"),
+    Option("gpu-name", "text", None, "the GPU that the engine will run on, as NVML spells it (NVIDIA H100 80GB HBM3), where "
+           "this container has none", "NAME", group="node"),
     Option("identity-extra", "pairs", None, "something more that pods must share, e.g. driver=580; repeatable, in the "
            "variable one per line", "NAME=VALUE", group="node"),
     Option("python", "text", None, "the engine's Python, for child processes; default: the one that runs us", "PATH",
@@ -98,6 +100,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("uid", "count", None, "owner of placed files and created directories; needs the right to chown", "N",
            group="files"),
     Option("gid", "count", None, "group of placed files and created directories", "N", group="files"),
+    Option("event", "flag", None, "post one Kubernetes Event about the outcome; needs the right to create events in "
+           "events.k8s.io, and a service account token", group="files"),
     Option("termination-log", "text", "/dev/termination-log", "where the report goes besides stdout, if it exists",
            "FILE", group="files"),
 )  # fmt: skip

@@ -63,6 +63,7 @@ REASONS: dict[str, tuple[int, str]] = {
     "store-unsupported": (21, "the store rejects conditional writes; it can only be read"),
     "store-ignores-conditions": (21, "the store ignores conditional writes; it can only be read"),
     "store-create-only": (21, "the store keeps create-only but not compare-and-swap; it can only be read"),
+    "program-": (25, "our program could not run in this image, or was killed in it"),
     "replica-group": (23, "the replica has several pods; this release serves single-pod replicas only"),
     "engine-": (24, "the engine uses no shared autotune files in this configuration"),
     "known-bad-": (24, "a known hazard speaks against it; the detail has its source (--allow-known-bad ID)"),

@@ -38,6 +38,7 @@ class Settings:
     node_rank: int | None = None
     group_size: int | None = None
     facts: str | None = None
+    gpu_name: str | None = None
     identity_extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
     python: str | None = None
     tuner: str = "none"
@@ -52,6 +53,7 @@ class Settings:
     dir_mode: int = 0o755
     uid: int | None = None
     gid: int | None = None
+    event: bool = False
     termination_log: str = "/dev/termination-log"
     engine_argv: tuple[str, ...] = ()
 

@@ -23,8 +23,11 @@ from autotune_init.facts import (
     parse_facts,
     to_json,
 )
+from autotune_init.gpu_names import capability_of
 from autotune_init.installed import InstalledPackages
+from autotune_init.node import facts_on
 from autotune_init.nvml import NodeGpus, NoGpu, NvmlGpu
+from autotune_init.settings import Settings
 from autotune_init.shared_libraries import LoadedLibraries
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "facts-h100.json"
@@ -53,7 +56,7 @@ def machine(read_gpus=no_gpu, environ=None, search_path=(), ask=never):
 
 
 def test_the_example_is_read():
-    facts = load_facts(EXAMPLE)
+    facts = load_facts(str(EXAMPLE))
     assert facts.gpu == Gpu(H100, (9, 0), 1, ("GPU-00000000-0000-0000-0000-000000000000",), "580.95")
     assert facts.packages == {"sglang": "0.5.23", "flashinfer-python": "0.7.2.post1"}
     assert facts.metadata["cublas_version"] == "13.1.0"
@@ -104,18 +107,25 @@ def test_refusal_names_the_key(body, reason, message):
 def test_a_file_of_a_megabyte_is_read_and_one_byte_more_is_refused(tmp_path):
     path = tmp_path / "facts.json"
     path.write_bytes(b"{}".ljust(MAX_FACTS_BYTES))
-    assert load_facts(path) == Facts()
+    assert load_facts(str(path)) == Facts()
     path.write_bytes(b"{}".ljust(MAX_FACTS_BYTES + 1))
     with pytest.raises(BadFacts) as refused:
-        load_facts(path)
+        load_facts(str(path))
     assert refused.value.reason == "too-large"
 
 
 def test_a_missing_file_is_unreadable(tmp_path):
     with pytest.raises(BadFacts) as refused:
-        load_facts(tmp_path / "no.json")
+        load_facts(str(tmp_path / "no.json"))
     assert refused.value.reason == "unreadable"
     assert "no.json: No such file" in str(refused.value)
+
+
+def test_the_json_itself_is_read_where_a_path_may_stand():
+    assert load_facts(' {"gpu":{"name":"x"}}').gpu.name == "x"
+    with pytest.raises(BadFacts) as refused:
+        load_facts('{"gpu":{"nmae":"x"}}')
+    assert refused.value.reason == "unknown-key"
 
 
 TEXT = st.text(min_size=1, max_size=40).filter(str.isprintable)
@@ -217,7 +227,7 @@ def test_a_file_that_names_a_gpu_fills_the_metadata_field():
 
 @pytest.mark.parametrize(
     ("gpu", "message"),
-    [(Gpu(), "gpu.name is not stated"), (Gpu(name=H100), "gpu.capability is not stated")],
+    [(Gpu(), "gpu.name is not stated"), (Gpu(name="NVIDIA X1"), "gpu.capability is not stated")],
 )
 def test_without_a_gpu_what_only_a_gpu_tells_must_be_stated(gpu, message):
     metadata = {k: v for k, v in METADATA.items() if k != "gpu"}
@@ -263,3 +273,54 @@ def test_probing_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        (H100, (9, 0)),
+        ("NVIDIA H20", (9, 0)),
+        ("NVIDIA H20-3e", (9, 0)),
+        ("NVIDIA H200 NVL", (9, 0)),
+        ("NVIDIA A100-SXM4-80GB", (8, 0)),
+        ("NVIDIA A10G", (8, 6)),
+        ("NVIDIA L4", (8, 9)),
+        ("NVIDIA L40S", (8, 9)),
+        ("NVIDIA B300 SXM6 AC", (10, 3)),
+        ("NVIDIA GB200", (10, 0)),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", (12, 0)),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", (9, 0)),
+        ("NVIDIA H1000", None),
+        ("NVIDIA L400", None),
+        ("NVIDIA", None),
+        ("H100", None),
+        ("", None),
+    ],
+)
+def test_a_gpus_capability_is_known_by_its_name_or_not_guessed(name, capability):
+    assert capability_of(name) == capability
+
+
+def test_a_name_without_a_capability_is_enough_for_a_gpu_that_is_known():
+    facts = gather(Facts(Gpu(H100), {}, METADATA), machine())
+
+    assert facts.gpu.capability == (9, 0)
+    assert facts.sources["gpu.capability"] == f"table of GPUs: {H100}"
+
+
+def test_a_stated_gpu_name_stands_for_the_gpu_that_is_not_here():
+    facts = facts_on(machine(), Settings(gpu_name=H100, facts=json.dumps({"metadata": METADATA})))
+
+    assert (facts.gpu.name, facts.gpu.capability, facts.metadata["gpu"]) == (H100, (9, 0), H100)
+
+
+def test_a_gpu_name_that_the_facts_contradict_is_refused():
+    with pytest.raises(BadFacts, match="--gpu-name says 'NVIDIA H200', --facts says"):
+        facts_on(machine(), Settings(gpu_name="NVIDIA H200", facts=json.dumps({"metadata": METADATA})))
+
+
+def test_a_gpu_name_that_the_gpu_here_contradicts_is_refused():
+    with pytest.raises(EnvironmentUnknown, match="--gpu-name says 'NVIDIA H200', the GPU here is") as refused:
+        facts_on(machine(lambda: NODE), Settings(gpu_name="NVIDIA H200"))
+
+    assert refused.value.reason == "other-gpu"
