@@ -34,7 +34,7 @@ from cache_store.errors import StoreError
 from cache_store.identity import Identity
 from cache_store.lookup import fetch_contents, look_up, unreachable
 from cache_store.objects import ObjectStore
-from cache_store.participate import Driver
+from cache_store.participate import Driver, NoTune
 from cache_store.register import Unreachable
 from cache_store.steps import Fit, Step, Unfit
 
@@ -61,7 +61,8 @@ class Tools:
 
     open_store: Callable[[], ObjectStore] | None
     check_store: Callable[[ObjectStore], Fit | Unfit | Unreachable]
-    tuner: Tuner | None
+    tuner: Tuner | None  # None: --tuner none, or with `waits` --tuner wait
+    waits: bool
     tune_request: Callable[[], TuneRequest]
     clock: Clock
     stop: threading.Event
@@ -106,7 +107,7 @@ def warm(pod: Pod, tools: Tools) -> Ending:
 
 def _with_store(store: ObjectStore, pod: Pod, tools: Tools, installing: Installing) -> Ending:
     step: End | Participate | Place
-    step = after_lookup(look_up(store, pod.identity), tuner=tools.tuner.name if tools.tuner else "none")
+    step = after_lookup(look_up(store, pod.identity), takes_part=tools.waits or tools.tuner is not None)
     tools.clock.sleep(0)
     if isinstance(step, Participate):
         step = _participate(step, store, pod, tools, installing)
@@ -118,28 +119,10 @@ def _with_store(store: ObjectStore, pod: Pod, tools: Tools, installing: Installi
 def _participate(
     step: Participate, store: ObjectStore, pod: Pod, tools: Tools, installing: Installing
 ) -> End | Place:
-    if tools.tuner is None:
-        raise AssertionError("participating without a tuner")
-    date = step.first.date
-    provenance = pod.provenance.model_copy(
-        update={
-            "created_at": (date or tools.clock.now()).isoformat(),
-            "created_by_clock": "server" if date else "pod",
-            "holder": pod.holder,
-            "tuner": tools.tuner.name,
-        }
-    )
-    tune = BackgroundTune(
-        tools.tuner,
-        tools.tune_request,
-        Recipe(pod.identity, provenance, installing.check, pod.expected),
-        clock=tools.clock,
-        stop=tools.stop,
-    )
     driver = Driver(
         store,
         pod.identity,
-        tune=tune,
+        tune=_tune(tools.tuner, step, pod, tools, installing) if tools.tuner else NoTune(),
         check_store=lambda: tools.check_store(store),
         clock=tools.clock,
         on_step=tools.on_step,
@@ -153,8 +136,28 @@ def _participate(
         now=tools.clock.now,
         wait_until=pod.wait_until,
         deadline=pod.deadline,
+        may_tune=tools.tuner is not None,
     )
     return after_participation(driver.drive(participant, step.first))
+
+
+def _tune(tuner: Tuner, step: Participate, pod: Pod, tools: Tools, installing: Installing) -> BackgroundTune:
+    date = step.first.date
+    provenance = pod.provenance.model_copy(
+        update={
+            "created_at": (date or tools.clock.now()).isoformat(),
+            "created_by_clock": "server" if date else "pod",
+            "holder": pod.holder,
+            "tuner": tuner.name,
+        }
+    )
+    return BackgroundTune(
+        tuner,
+        tools.tune_request,
+        Recipe(pod.identity, provenance, installing.check, pod.expected),
+        clock=tools.clock,
+        stop=tools.stop,
+    )
 
 
 def _install(step: Place, store: ObjectStore, pod: Pod, tools: Tools, installing: Installing) -> Ending:

@@ -78,9 +78,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("python", "text", None, "the engine's Python, for child processes; default: the one that runs us", "PATH",
            group="node"),
     # -- tuning
-    Option("tuner", "choice", "none", "what to do when nothing is found: nothing, start this pod's engine with random "
+    Option("tuner", "choice", "none", "what to do when nothing is found: nothing, wait for one who tunes it now, start this pod's engine with random "
            "weights until it has tuned, tune FlashInfer's GEMMs for this model, or run a command",
-           choices=("none", "engine", "flashinfer-ops", "command"), group="tuning"),
+           choices=("none", "wait", "engine", "flashinfer-ops", "command"), group="tuning"),
     Option("tuner-command", "text", None, "the command of --tuner command; it gets AUTOTUNE_RANK_FILES, AUTOTUNE_FACTS "
            "and AUTOTUNE_DEADLINE_S, and for FlashInfer's own store FLASHINFER_AUTOTUNE_CACHE_DIR", "CMD", group="tuning"),
     Option("max-tokens", "count", "8192", "tune buckets up to this many tokens", "N", group="tuning"),

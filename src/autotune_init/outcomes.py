@@ -56,7 +56,7 @@ REASONS: dict[str, tuple[int, str]] = {
         "argv and config.json do not decide every input of the key; the detail names what is missing",
     ),
     "key-": (17, "the key could not be derived; the detail says why"),
-    "miss": (18, "no bundle, and --tuner none"),
+    "miss": (18, "no bundle, and this pod may not tune (--tuner none or wait)"),
     "environment-": (19, "this pod's FlashInfer environment could not be found out"),
     "facts-": (19, "the facts file is unusable"),
     "deadline": (20, "--deadline was over"),

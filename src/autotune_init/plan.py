@@ -133,7 +133,7 @@ def before_lookup(local: LocalSet, *, has_store: bool) -> End | LookUp:
     return LookUp()
 
 
-def after_lookup(state: RegisterState, *, tuner: str) -> End | Participate | Place:
+def after_lookup(state: RegisterState, *, takes_part: bool) -> End | Participate | Place:
     if isinstance(state, Hit):
         return Place(state.bundle, Outcome.HIT, "empty" if state.bundle.is_empty else "found")
     if isinstance(state, Quarantined):
@@ -141,7 +141,7 @@ def after_lookup(state: RegisterState, *, tuner: str) -> End | Participate | Pla
         return End(Outcome.COLD, "quarantined", detail)
     if isinstance(state, Unusable | Unreachable):
         return End(Outcome.COLD, state.reason, state.detail)
-    if tuner == "none":
+    if not takes_part:
         why = (
             f"retired: {state.tombstone.reason}" if state.tombstone else "nothing was published for this key"
         )

@@ -215,6 +215,7 @@ class _Run:
             open_store=store.open if store else None,
             check_store=store.check if store else StoreAccess.unfit,
             tuner=tuner,
+            waits=self.settings.tuner == "wait",
             tune_request=lambda: self._request(cache, workload, facts),
             clock=self.clock,
             stop=self.clock.stop,

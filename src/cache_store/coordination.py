@@ -75,7 +75,8 @@ class Participant:
     """One pod that missed and would like a bundle.
 
     `now` is this pod's wall clock, `monotonic` its other one, `wait_until` and `deadline` are points on it: how long to wait for somebody
-    else's tune, and when everything must be over. `holder` names this pod to people.
+    else's tune, and when everything must be over. `holder` names this pod to people. With `may_tune` false it only
+    waits for one who tunes now: it never claims or writes, and gives up ("miss") where nobody does.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Participant:
         now: Callable[[], datetime],
         wait_until: float,
         deadline: float,
+        may_tune: bool = True,
     ) -> None:
         self.holder = holder
         self.rules = rules
@@ -98,6 +100,7 @@ class Participant:
         self.now = now
         self.wait_until = min(wait_until, deadline)
         self.deadline = deadline
+        self.may_tune = may_tune
         self._etag_seen: tuple[str, float] | None = None
         self._claim_etag: str | None = None
         self._claim: Claim | None = None
@@ -115,7 +118,8 @@ class Participant:
 
     def _run(self, first: RegisterState) -> Protocol:
         base = self._base_of(first, is_first=True)
-        yield from self._pause(self.rng.uniform(0, self.rules.start_jitter_s))
+        if self.may_tune:
+            yield from self._pause(self.rng.uniform(0, self.rules.start_jitter_s))
         is_checked = False
         while True:
             verdict = yield from self._look_at_claim()
@@ -123,6 +127,8 @@ class Participant:
                 detail = f"the last tune failed ({verdict.error}); again in {verdict.remaining_s:.0f} s"
                 return GaveUp("tune-failed-recently", detail, verdict.tail)
             if isinstance(verdict, MayTake):
+                if not self.may_tune:
+                    return GaveUp("miss", "nothing was published for this key, and nobody is tuning it")
                 if not is_checked:
                     yield from self._check_store()
                     is_checked = True

@@ -48,6 +48,16 @@ class Tune(Protocol):
         """End it and everything it started. Idempotent; safe if it never began."""
 
 
+class NoTune:
+    """For a participant that may not tune."""
+
+    def run_for(self, max_s: float) -> StillRunning | Finished | Failed:
+        raise AssertionError(f"a participant that may not tune was about to, for {max_s} s")
+
+    def cancel(self) -> None:
+        """There is nothing to cancel."""
+
+
 class Driver:
     """Answers the participant's steps on a real (or faulty) store."""
 

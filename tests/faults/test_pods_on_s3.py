@@ -59,6 +59,23 @@ def test_given_an_empty_bucket_when_20_pods_start_at_once_then_one_tunes_and_all
     assert not [key for key in keys if "/.probe/" in key and key.endswith("left")]
 
 
+def test_given_a_pod_that_only_waits_when_another_tunes_then_it_takes_that_bundle_and_writes_nothing(
+    tmp_path, s3
+):
+    tuning = Pod(tmp_path / "tuning", s3.url, environ=s3.environ)
+    waiting = Pod(tmp_path / "waiting", s3.url, environ=s3.environ)
+    alone = waiting.run("--tuner", "wait").report
+    tuner = tuning.start("--tuner", "command", "--tuner-command", f"sh -c 'sleep 4; {REPLAY}'")
+    time.sleep(2)
+
+    report = waiting.run("--tuner", "wait").report
+
+    tuner.communicate(timeout=60)
+    assert (alone["outcome"], alone["reason"], alone["requests"]) == ("cold", "miss", 2)
+    assert (report["outcome"], report["reason"]) == ("waited", "found")
+    assert waiting.rank_files() == tuning.rank_files()
+
+
 @ADAPTERS
 def test_a_hit_costs_one_request(tmp_path, s3, adapter):
     flags = ("--store-adapter", adapter)

@@ -88,6 +88,7 @@ def run(directory, store, stop_before_step=None, stop_after_answer=None):
         open_store=lambda: stepping,
         check_store=lambda _: Fit(),
         tuner=SlowTuner(),
+        waits=False,
         tune_request=Request,
         clock=clock,
         stop=stop,

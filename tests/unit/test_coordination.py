@@ -48,7 +48,7 @@ def finished():
 class Play:
     """Runs a participant against a script of (expected step type, answer or function of the step)."""
 
-    def __init__(self, first=None, *, wait_s=900.0, deadline_s=1800.0):
+    def __init__(self, first=None, *, wait_s=900.0, deadline_s=1800.0, may_tune=True):
         self.now = 1000.0
         counter = itertools.count()
         self.participant = Participant(
@@ -60,6 +60,7 @@ class Play:
             now=lambda: WALL,
             wait_until=self.now + wait_s,
             deadline=self.now + deadline_s,
+            may_tune=may_tune,
         )
         self.protocol = self.participant.run(first or Vacant(None))
         self.step = next(self.protocol)
@@ -145,6 +146,35 @@ def test_given_a_live_lease_when_the_bundle_appears_then_it_is_adopted_without_w
 
     assert isinstance(play.outcome, Adopted)
     assert play.outcome.waited
+
+
+def test_given_an_onlooker_when_nobody_tunes_then_it_gives_up_after_one_look_and_writes_nothing():
+    play = Play(may_tune=False)
+
+    play.on(ReadClaim, Absent())
+
+    assert play.outcome == GaveUp("miss", "nothing was published for this key, and nobody is tuning it")
+    assert play.waits == []
+
+
+def test_given_an_onlooker_when_another_tunes_then_it_waits_for_the_bundle():
+    play = Play(may_tune=False)
+
+    play.on(ReadClaim, held())
+    play.on(ReadBundle, Vacant(None))
+    play.on(ReadBundle, Hit(bundle(), "b-1"))
+
+    assert play.outcome == Adopted(bundle(), "b-1", waited=True)
+
+
+def test_given_an_onlooker_when_the_holder_dies_then_it_gives_up_after_one_lease_and_never_claims():
+    play = Play(may_tune=False)
+
+    while play.outcome is None:
+        play.on(type(play.step), held(age_s=None) if isinstance(play.step, ReadClaim) else Vacant(None))
+
+    assert play.outcome.reason == "miss"
+    assert Rules().lease_s <= sum(play.waits) <= 3 * Rules().lease_s
 
 
 def test_given_a_dead_holder_when_the_lease_ran_out_then_the_epoch_grows_and_the_write_is_conditional():

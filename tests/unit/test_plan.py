@@ -38,43 +38,43 @@ STONE = Vacant("t", None, tombstone(reason="old driver"))
 
 
 @pytest.mark.parametrize(
-    ("state", "tuner", "expected"),
+    ("state", "takes_part", "expected"),
     [
-        pytest.param(Hit(bundle(), "e"), "none", Place(bundle(), Outcome.HIT, "found"), id="hit"),
-        pytest.param(
-            Hit(EMPTY, "e"), "none", Place(EMPTY, Outcome.HIT, "empty"), id="hit on nothing to tune"
-        ),
+        pytest.param(Hit(bundle(), "e"), False, Place(bundle(), Outcome.HIT, "found"), id="hit"),
+        pytest.param(Hit(EMPTY, "e"), False, Place(EMPTY, Outcome.HIT, "empty"), id="hit on nothing to tune"),
         pytest.param(
             Vacant(None),
-            "none",
+            False,
             End(Outcome.COLD, "miss", "nothing was published for this key"),
-            id="miss, no tuner",
+            id="miss, reads only",
         ),
-        pytest.param(STONE, "none", End(Outcome.COLD, "miss", "retired: old driver"), id="retired, no tuner"),
-        pytest.param(Vacant(None), "command", Participate(Vacant(None)), id="miss, tuner"),
-        pytest.param(STONE, "command", Participate(STONE), id="retired, tuner"),
+        pytest.param(
+            STONE, False, End(Outcome.COLD, "miss", "retired: old driver"), id="retired, reads only"
+        ),
+        pytest.param(Vacant(None), True, Participate(Vacant(None)), id="miss, takes part"),
+        pytest.param(STONE, True, Participate(STONE), id="retired, takes part"),
         pytest.param(
             Quarantined(tombstone(may_retune=False), "e"),
-            "command",
+            True,
             End(Outcome.COLD, "quarantined", "bad tactic (by ops)"),
             id="quarantined",
         ),
         pytest.param(
             Unusable("bundle-corrupt", "x"),
-            "command",
+            True,
             End(Outcome.COLD, "bundle-corrupt", "x"),
             id="corrupt: no tune",
         ),
         pytest.param(
             Unreachable("store-denied", "403", is_final=True),
-            "command",
+            True,
             End(Outcome.COLD, "store-denied", "403"),
             id="denied: no tune",
         ),
     ],
 )
-def test_after_lookup(state, tuner, expected):
-    assert after_lookup(state, tuner=tuner) == expected
+def test_after_lookup(state, takes_part, expected):
+    assert after_lookup(state, takes_part=takes_part) == expected
 
 
 @pytest.mark.parametrize(
