@@ -124,7 +124,7 @@ def test_a_missing_file_is_unreadable(tmp_path):
 def test_the_json_itself_is_read_where_a_path_may_stand():
     assert load_facts(' {"gpu":{"name":"x"}}').gpu.name == "x"
     with pytest.raises(BadFacts) as refused:
-        load_facts('{"gpu":{"nmae":"x"}}')
+        load_facts('{"gpu":{"model":"x"}}')
     assert refused.value.reason == "unknown-key"
 
 
