@@ -8,12 +8,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from autotune_init.options import BY_NAME, OPTIONS, VARIABLES, Option
 
 MAX_SECONDS = 7 * 24 * 3600.0
+_SERVICE_LINK = re.compile(
+    r"(AUTOTUNE(?:_[A-Z0-9_]+?)?)_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
 
 
 class BadSettings(ValueError):  # noqa: N818 -- reads as what it is
@@ -143,10 +148,19 @@ def _refuse_unknown_hazards(named: Sequence[str]) -> None:
 def refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     """Raises `BadSettings` for an AUTOTUNE_* name that means nothing here."""
     for name in sorted(environ):
-        if name.startswith("AUTOTUNE_") and name not in VARIABLES:
+        if name.startswith("AUTOTUNE_") and name not in VARIABLES and not _is_service_link(name, environ):
             close = difflib.get_close_matches(name, VARIABLES, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise BadSettings(f"unknown variable {name}{hint}")
+
+
+def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
+    """Kubernetes tells every container of the Services beside it, a Service called autotune-cache too.
+
+    The names are those of docker's links (Kubernetes 1.36 pkg/kubelet/envvars/envvars.go, FromServices).
+    """
+    link = _SERVICE_LINK.fullmatch(name)
+    return link is not None and f"{link[1]}_SERVICE_HOST" in environ
 
 
 def _value(option: Option, given: object, origin: str) -> object:

@@ -63,6 +63,29 @@ def test_other_peoples_variables_are_none_of_our_business():
     assert parse(SGLANG_CACHE_DIR="/x", autotune_lower="1") == Settings()
 
 
+SERVICE = {
+    "AUTOTUNE_CACHE_SERVICE_HOST": "10.0.0.1",
+    "AUTOTUNE_CACHE_SERVICE_PORT": "80",
+    "AUTOTUNE_CACHE_SERVICE_PORT_HTTP": "80",
+    "AUTOTUNE_CACHE_PORT": "tcp://10.0.0.1:80",
+    "AUTOTUNE_CACHE_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "AUTOTUNE_CACHE_PORT_80_TCP_PROTO": "tcp",
+    "AUTOTUNE_CACHE_PORT_80_TCP_PORT": "80",
+    "AUTOTUNE_CACHE_PORT_80_TCP_ADDR": "10.0.0.1",
+}
+
+
+def test_given_a_service_called_autotune_cache_when_kubernetes_tells_of_it_then_its_variables_are_no_settings():
+    assert parse(**SERVICE) == Settings()
+    assert parse(**{name.replace("_CACHE", ""): value for name, value in SERVICE.items()}) == Settings()
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICE if name != "AUTOTUNE_CACHE_SERVICE_HOST"])
+def test_given_no_such_service_when_a_name_looks_like_its_then_it_is_still_refused(name):
+    with pytest.raises(BadSettings, match=f"unknown variable {name}"):
+        parse(**{name: "1"})
+
+
 def test_an_empty_variable_means_not_said():
     assert parse(AUTOTUNE_STORE="") == Settings()
 
