@@ -16,7 +16,7 @@ from autotune_init.options import BY_NAME, OPTIONS, VARIABLES, Option
 
 MAX_SECONDS = 7 * 24 * 3600.0
 _SERVICE_LINK = re.compile(
-    r"(AUTOTUNE(?:_[A-Z0-9_]+?)?)_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
+    r"(AUTOTUNE(?:_[A-Z0-9_]+?)??)_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
     r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
 
