@@ -164,6 +164,8 @@ def test_control_c_while_the_store_hangs(start, stub, adapter):
         adapter,
         environ=stub.environ,
         start_new_session=True,
+        # a shell starts what it puts in the background with SIGINT ignored, and the suite may be such a job
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not stub.requests:
         assert process.poll() is None, process.stderr.read()
