@@ -26,7 +26,9 @@ def configuration() -> str:
         "",
         "Generated from `src/autotune_init/options.py` by `make docs`. A flag beats its variable, a variable its default.",
         "Unknown `AUTOTUNE_*` names are refused. Credentials and endpoints of the store come from the usual variables of",
-        "the cloud (`AWS_*`, `GOOGLE_*`, `AZURE_*`).",
+        "the cloud (`AWS_*`, `GOOGLE_*`, `AZURE_*`). Where the engine has such variables for a bucket of its own, the store's",
+        "are said with a prefix: `AUTOTUNE_STORE_AWS_ACCESS_KEY_ID` and so on. They beat the unprefixed ones, for the store",
+        "alone; a key, a role or a profile said so takes nothing of the container's own identity.",
     ]
     for group, title in GROUPS.items():
         lines += ["", f"## {title}", "", "| flag | variable | default | meaning |", "|---|---|---|---|"]

@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 from autotune_init.main import run
+from autotune_init.store_environ import is_for_store, store_environ
 
 
 def main() -> NoReturn:
@@ -15,11 +16,24 @@ def main() -> NoReturn:
         # a container's locale may be anything, and a batch line or a path may hold stray bytes
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    code = run(sys.argv[1:], dict(os.environ), sys.stdin, sys.stdout, sys.stderr)  # noqa: TID251 -- read once, here
+    environ = dict(os.environ)  # noqa: TID251 -- read once, here
+    _lend_to_the_store(environ)
+    code = run(sys.argv[1:], environ, sys.stdin, sys.stdout, sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     # not sys.exit: a thread may hang in a store call or a dead mount for ever, and interpreter shutdown waits for it
     os._exit(code)
+
+
+def _lend_to_the_store(environ: dict[str, str]) -> None:
+    """The clients, obstore and botocore, also read the process's own variables. Children are handed `environ`, as the engine has it."""
+    if not any(is_for_store(name) for name in environ):
+        return
+    process = os.environ  # noqa: TID251 -- written once, here
+    wanted = store_environ(environ)
+    for name in environ.keys() - wanted.keys():
+        del process[name]
+    process.update(wanted)
 
 
 if __name__ == "__main__":

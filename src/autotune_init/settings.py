@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from autotune_init.options import BY_NAME, OPTIONS, VARIABLES, Option
+from autotune_init.store_environ import is_for_store
 
 MAX_SECONDS = 7 * 24 * 3600.0
 _SERVICE_LINK = re.compile(
@@ -148,7 +149,9 @@ def _refuse_unknown_hazards(named: Sequence[str]) -> None:
 def refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     """Raises `BadSettings` for an AUTOTUNE_* name that means nothing here."""
     for name in sorted(environ):
-        if name.startswith("AUTOTUNE_") and name not in VARIABLES and not _is_service_link(name, environ):
+        if not name.startswith("AUTOTUNE_") or name in VARIABLES or is_for_store(name):
+            continue
+        if not _is_service_link(name, environ):
             close = difflib.get_close_matches(name, VARIABLES, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise BadSettings(f"unknown variable {name}{hint}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol, cast, runtime_checkable
 
 from autotune_init.settings import Settings
+from autotune_init.store_environ import store_environ
 from cache_store.clock import Clock, fresh_nonce
 from cache_store.errors import StoreError
 from cache_store.lookup import unreachable
@@ -39,7 +40,7 @@ class StoreAccess:
 
     def __init__(self, settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
         self._settings = settings
-        self._environ = environ
+        self._environ = store_environ(environ)
         self._clock = clock
         self._counting: Counting | None = None
         self._adapter: ObjectStore | None = None

@@ -77,6 +77,33 @@ def test_given_a_pod_that_only_waits_when_another_tunes_then_it_takes_that_bundl
 
 
 @ADAPTERS
+def test_given_an_engine_with_credentials_of_another_bucket_then_the_store_is_asked_with_its_own_alone(
+    tmp_path, stub, adapter
+):
+    models = {
+        "AWS_ACCESS_KEY_ID": "models",
+        "AWS_SECRET_ACCESS_KEY": "models",
+        "AWS_SESSION_TOKEN": "of-the-models",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    }
+    own = {f"AUTOTUNE_STORE_{name}": value for name, value in stub.environ.items() if name.startswith("AWS_")}
+    show = tmp_path / "shown"
+    tuner = f"sh -c 'env > {show}; exec {REPLAY}'"
+    pod = Pod(tmp_path, "s3://b/fleet", environ=models | own, flags=("--store-adapter", adapter))
+
+    report = pod.run("--tuner", "command", "--tuner-command", tuner).report
+
+    assert report["outcome"] == "tuned", report
+    for _, _, headers in stub.requests:
+        assert f"Credential={stub.access_key}/" in headers["authorization"]
+        assert "x-amz-security-token" not in headers
+    seen = dict(line.split("=", 1) for line in show.read_text().splitlines() if line.startswith("AWS_"))
+    assert {name: seen.get(name) for name in models} == models, (
+        "a tuner that is the engine needs its own bucket"
+    )
+
+
+@ADAPTERS
 def test_a_hit_costs_one_request(tmp_path, s3, adapter):
     flags = ("--store-adapter", adapter)
     first = Pod(tmp_path / "a", s3.url, environ=s3.environ, flags=flags).run(*TUNE)
