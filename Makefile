@@ -69,6 +69,20 @@ test-engines: .venv/.ready ## The recipe against whole released engines, one aft
 test-newest-engine: .venv/.ready ## The same with the newest SGLang alone and without the product of families and checkpoints
 	@$(BIN)/python tools/test_engines.py 0.5.23 lines
 
+.PHONY: servers
+servers: ## Helm, Kubernetes, MinIO and the chart's tools, built from their Go modules into .tools/bin (16 min once)
+	@$(PYTHON) tools/servers/build.py
+
+.PHONY: cluster-up cluster-down
+cluster-up: .venv/.ready servers ## A real one-node Kubernetes on this machine (root, Debian)
+	@$(BIN)/python -m tools.cluster up
+cluster-down: .venv/.ready ## End it
+	@$(BIN)/python -m tools.cluster down
+
+.PHONY: e2e
+e2e: .venv/.ready servers ## The image and the chart on a real cluster
+	@$(BIN)/pytest -q tests/e2e
+
 .PHONY: lint
 lint: .venv/.ready ## ruff, mypy --strict, import layers, spelling, packaging
 	@$(BIN)/ruff check .
@@ -92,4 +106,5 @@ build: .venv/.ready ## Wheel and sdist
 
 .PHONY: clean
 clean: ## Remove everything that make has made
+	@! [ -x $(BIN)/python ] || $(BIN)/python -m tools.cluster down  # its mounts lie below .tools
 	rm -rf .venv .uv .tools .demo .demo-gpu dist
