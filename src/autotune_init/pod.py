@@ -30,6 +30,7 @@ from autotune_init.settle_key import Policy, settle
 from autotune_init.store_access import StoreAccess
 from autotune_init.story import Story
 from autotune_init.supervise import Completed, Crashed, Stopped, Supervisor
+from autotune_init.temporary import with_temporary
 from autotune_init.tune_request import TunePlace, tune_request
 from autotune_init.tuners import Tuner, TuneRequest
 from autotune_init.workload import Workload, learn_workload
@@ -76,10 +77,11 @@ def run_pod(
     supervisor = Supervisor(clock, settings.deadline_s)
     install_signals(supervisor)
     seen = Seen(engine=settings.engine)
-    run = _Run(settings, environ, clock, supervisor, seen, story)
-    ending = ending_of(supervisor.run(run.to_the_end))
-    if seen.scratch is not None:
-        shutil.rmtree(seen.scratch, ignore_errors=True)
+    with with_temporary(environ, settings.cache_dir) as lent:
+        run = _Run(settings, lent, clock, supervisor, seen, story)
+        ending = ending_of(supervisor.run(run.to_the_end))
+        if seen.scratch is not None:
+            shutil.rmtree(seen.scratch, ignore_errors=True)
     report = report_of(ending, seen, settings, seconds=round(clock.monotonic() - began, 3))
     return finish(
         report,
