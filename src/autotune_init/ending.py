@@ -10,8 +10,9 @@ from typing import TextIO
 from autotune_init.options import BY_NAME
 from autotune_init.outcomes import OK, Outcome, strict_exit_code
 from autotune_init.report import Report, publish_report
-from autotune_init.settings import BadSettings, wants_strict
+from autotune_init.settings import BadSettings, Settings, wants_strict
 from autotune_init.story import Story
+from cache_store.clock import Clock
 
 
 def finish(report: Report, *, is_strict: bool, termination_log: str, stdout: TextIO, story: Story) -> int:
@@ -21,6 +22,29 @@ def finish(report: Report, *, is_strict: bool, termination_log: str, stdout: Tex
     publish_report(report, stdout, Path(termination_log) if termination_log else None)
     detail = f": {report.detail}" if report.detail else ""
     story.tell(f"{report.outcome.value} ({report.reason}){detail}")
+    return code
+
+
+def finish_pod(
+    report: Report,
+    settings: Settings,
+    environ: Mapping[str, str],
+    clock: Clock,
+    stdout: TextIO,
+    story: Story,
+) -> int:
+    """As `finish`, and the Event where one is wanted: last, because nothing waits for it."""
+    code = finish(
+        report,
+        is_strict=settings.strict,
+        termination_log=settings.termination_log,
+        stdout=stdout,
+        story=story,
+    )
+    if settings.event:
+        from autotune_init.kube_event import post_event
+
+        post_event(report, environ, clock, story)
     return code
 
 

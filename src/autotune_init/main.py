@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from autotune_init.supervise import Supervisor
 
 USAGE = """usage: autotune-init {run,key,facts} [options] [-- ENGINE ARGV...]
+       autotune-init fleet [prewarm] [options]
 
   run     find the fleet's tuned kernels for this pod, or tune once and publish; prints one JSON report
   key     say where the engine will look for its autotune files, and why (--json, --batch)
   facts   print what this node is, as the JSON that --facts reads
+  fleet   say which workloads of a cluster find their tuned kernels; make Jobs that tune what is missing
 
 autotune-init COMMAND --help shows every option. --version prints the version.
 """
@@ -47,6 +49,10 @@ def run(
         stdout.write(f"autotune-init {__version__}\n")
         return OK
     command, rest = argv[0], list(argv[1:])
+    if command == "fleet":
+        from autotune_init.fleet import run_fleet
+
+        return run_fleet(rest, environ, stdout, stderr)
     if command not in DESCRIPTIONS:
         stderr.write(f"autotune-init: no such command: {command}\n{USAGE}")
         return BAD_SETTINGS

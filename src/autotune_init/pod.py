@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from autotune_init import __version__
-from autotune_init.ending import finish
+from autotune_init.ending import finish_pod
 from autotune_init.engines import EngineCache
 from autotune_init.engines.registry import ask
 from autotune_init.expected_keys import expected_keys
@@ -83,13 +83,7 @@ def run_pod(
         if seen.scratch is not None:
             shutil.rmtree(seen.scratch, ignore_errors=True)
     report = report_of(ending, seen, settings, seconds=round(clock.monotonic() - began, 3))
-    return finish(
-        report,
-        is_strict=settings.strict,
-        termination_log=settings.termination_log,
-        stdout=stdout,
-        story=story,
-    )
+    return finish_pod(report, settings, environ, clock, stdout, story)
 
 
 @dataclass(frozen=True)

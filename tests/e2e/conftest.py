@@ -8,7 +8,9 @@ import secrets
 from dataclasses import dataclass
 
 import pytest
+from tests.e2e import engine_images, slim_images
 from tests.e2e.cluster_kubectl import Kubectl
+from tests.e2e.fleet import Release, values
 from tools.cluster import base_images, images, s3_server
 from tools.cluster.cluster import Cluster
 from tools.cluster.layout import NODE_ADDRESS, S3_PORT, Layout
@@ -74,6 +76,34 @@ def busybox(node_image):
 def python_image(node_image):
     """Debian bookworm's python 3.11, nothing else."""
     return node_image("localhost/e2e-python:1", "python:bookworm")
+
+
+@pytest.fixture(scope="session")
+def slim_image(cluster):
+    """Our image, built from the Dockerfile as it is now."""
+    return slim_images.build_slim(cluster.layout)
+
+
+@pytest.fixture(scope="session")
+def engine_image(cluster):
+    """The stand-in on a Python that is not the slim image's."""
+    return engine_images.build_engine(cluster.layout, "e2e-engine:1", "python:bookworm")
+
+
+@pytest.fixture
+def install(kubectl, slim_image, tmp_path):
+    """install(bucket, SECTION={..}): the chart as a release of this test alone, gone after it."""
+    made = []
+
+    def install(bucket, name="autotune-cache", **changed):
+        release = Release(kubectl, name, values(slim_image, bucket, **changed), tmp_path)
+        made.append(release)
+        release.install()
+        return release
+
+    yield install
+    for release in made:
+        release.uninstall()
 
 
 @pytest.fixture(scope="session")

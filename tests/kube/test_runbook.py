@@ -1,0 +1,114 @@
+"""The runbook has a row for every reason, and every command in it exists."""
+
+import random
+import re
+import shlex
+
+import pytest
+from tests.kube import manifests as m
+from tests.pods import ROOT
+
+from autotune_init.fleet_options import parse
+from autotune_init.outcomes import REASONS
+from autotune_init.settings import build_parser, settings_from, split_engine_argv
+from cache_store.cli.app import cli
+from cache_store.cli.session import Session
+from cache_store.testing.clock import ManualClock
+
+PAGE = (ROOT / "docs" / "runbook.md").read_text()
+FENCED = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+PROSE = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
+BY_REASON = PAGE[PAGE.index("## By reason") : PAGE.index("## By symptom")]
+TOLD = sorted(
+    {line for block in FENCED for line in block.splitlines()} | set(re.findall(r"`([^`]+)`", PROSE))
+)
+OURS = [line for line in TOLD if re.match(r"(autotune-init|cache-store) [a-z-]", line)]
+KUBECTL = [line for line in TOLD if re.match(r"kubectl [a-z]", line)]
+
+
+def parses(line):
+    """Raises where the program would not take it. Nothing is run."""
+    program, *argv = shlex.split(line)
+    if program == "cache-store":
+        session = Session({}, ManualClock(), random.Random(1), lambda: "", None)
+        with cli.make_context("cache-store", argv, obj=session) as context:
+            name, command, rest = cli.resolve_command(context, context._protected_args + context.args)
+            command.make_context(name, rest, parent=context, obj=session)
+    elif argv[0] == "fleet":
+        parse(argv[1:], {})
+    else:
+        parser = build_parser(argv[0], "")
+        if argv[0] == "key":
+            parser.add_argument("--json", action="store_true")
+        ours, engine_argv = split_engine_argv(argv[1:])
+        settings_from(parser.parse_args(ours), engine_argv, {})
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_every_reason_has_a_row(reason):
+    name = f"{reason}*" if reason.endswith("-") else reason
+    rows = [
+        line
+        for line in BY_REASON.splitlines()
+        if line.startswith("| ") and f"`{name}`" in line.split(" | ")[0]
+    ]
+
+    assert len(rows) == 1, name
+
+
+def test_no_row_is_about_a_reason_that_is_none():
+    names = [
+        name
+        for line in BY_REASON.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([^`]+)`", line.split(" | ")[0])
+    ]
+
+    assert sorted(names) == sorted(f"{one}*" if one.endswith("-") else one for one in REASONS)
+
+
+@pytest.mark.parametrize("line", OURS)
+def test_every_command_of_ours_is_one(line):
+    parses(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["cache-store gc", "cache-store ls --deep", "autotune-init fleet --all", "autotune-init key --jsn"],
+)
+def test_a_command_that_is_none_would_be_noticed(line):
+    with pytest.raises(Exception, match=r"(?i)no such|unrecognized|gc|--deep"):
+        parses(line)
+
+
+def test_both_programs_are_named():
+    assert len([line for line in OURS if line.startswith("cache-store")]) >= 6
+    assert len([line for line in OURS if line.startswith("autotune-init fleet")]) >= 3
+
+
+@pytest.mark.parametrize("line", [line for line in KUBECTL if " logs " not in line])
+def test_kubectl_takes_what_is_written(api, namespace, line):
+    made = m.pod("POD".lower(), namespace, message=m.report())
+    del made["metadata"]["uid"]
+    api.create_pod(made)
+    words = [
+        word.replace("NS", namespace).replace("POD", "pod") if word in ("NS", "POD") else word
+        for word in shlex.split(line)
+    ]
+
+    api.kubectl(*words[1:])
+
+
+def test_the_first_command_shows_what_each_pod_said(api, namespace):
+    made = m.pod(
+        "qwen3-0", namespace, message=m.report(), annotations={"autotune-cache.dev/status": "injected"}
+    )
+    del made["metadata"]["uid"]
+    api.create_pod(made)
+    (line,) = [one for one in KUBECTL if "custom-columns" in one]
+
+    told = api.kubectl(*[namespace if word == "NS" else word for word in shlex.split(line)[1:]]).splitlines()
+
+    assert told[0].split() == ["POD", "ATTACHED", "ENDED"]
+    assert told[1].startswith("qwen3-0   injected   {")
+    assert '"reason": "miss"' in told[1]
