@@ -79,6 +79,10 @@ cluster-up: .venv/.ready servers ## A real one-node Kubernetes on this machine (
 cluster-down: .venv/.ready ## End it
 	@$(BIN)/python -m tools.cluster down
 
+.PHONY: test-overlays
+test-overlays: .venv/.ready servers ## The overlays against the engines' own charts and a real API server
+	@$(BIN)/pytest -q -n 2 tests/overlays
+
 .PHONY: e2e
 e2e: .venv/.ready servers ## The image and the chart on a real cluster
 	@$(BIN)/pytest -q tests/e2e
