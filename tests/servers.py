@@ -293,14 +293,14 @@ class _QuietServer(ThreadingHTTPServer):
         pass  # clients that give up are what these tests are about
 
 
-def _run(tls=None):
+def run_stub(tls=None, address="127.0.0.1"):
     stub = Stub()
-    server = _QuietServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stub": stub}))
+    server = _QuietServer((address, 0), type("Handler", (_Handler,), {"stub": stub}))
     scheme = "http"
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
         scheme = "https"
-    stub.endpoint = f"{scheme}://127.0.0.1:{server.server_address[1]}"
+    stub.endpoint = f"{scheme}://{address}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -314,7 +314,7 @@ def _run(tls=None):
 
 @pytest.fixture(scope="session")
 def _one_stub():
-    yield from _run()
+    yield from run_stub()
 
 
 @pytest.fixture
@@ -333,6 +333,6 @@ def tls_stub():
     ca = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("127.0.0.1").configure_cert(context)
-    for stub in _run(context):
+    for stub in run_stub(context):
         stub.ca_pem = ca.cert_pem.bytes()
         yield stub

@@ -53,6 +53,22 @@ class Kubectl:
         texts = [each if isinstance(each, str) else json.dumps(each) for each in manifests]
         return self.run("apply", "-f", "-", stdin="\n---\n".join(texts))
 
+    def apply_told(self, manifest):
+        """What a person at a terminal reads when applying it: kubectl's warnings too."""
+        command = ["kubectl", "--namespace", self.namespace, "apply", "-f", "-"]
+        done = subprocess.run(
+            command,
+            env=self.environ,
+            input=json.dumps(manifest),
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+        if done.returncode:
+            raise KubectlError(f"`{' '.join(command)}` failed ({done.returncode}):\n{done.stderr}")
+        return done.stdout + done.stderr
+
     def refused(self, *manifests):
         """The API server's words about manifests that it must not take."""
         try:

@@ -8,9 +8,10 @@ import secrets
 from dataclasses import dataclass
 
 import pytest
-from tests.e2e import engine_images, slim_images
+from tests.e2e import engine_images
 from tests.e2e.cluster_kubectl import Kubectl
 from tests.e2e.fleet import Release, values
+from tests.image_e2e.containers import build
 from tools.cluster import base_images, images, s3_server
 from tools.cluster.cluster import Cluster
 from tools.cluster.layout import NODE_ADDRESS, S3_PORT, Layout
@@ -81,7 +82,9 @@ def python_image(node_image):
 @pytest.fixture(scope="session")
 def slim_image(cluster):
     """Our image, built from the Dockerfile as it is now."""
-    return slim_images.build_slim(cluster.layout)
+    name = build("slim")
+    images.put_on_node(cluster.layout, name)
+    return name
 
 
 @pytest.fixture(scope="session")

@@ -48,9 +48,8 @@ class Release:
         return told
 
     def uninstall(self):
-        return self.kubectl.helm(
-            "uninstall", self.name, "--namespace", OPERATORS, "--wait", "--timeout", "60s"
-        )
+        """Whether it is there or not."""
+        return self._helm("uninstall", self.name, "--ignore-not-found", "--wait", "--timeout", "60s")
 
     def _helm(self, *arguments):
         return self.kubectl.within(OPERATORS).helm(*arguments)
@@ -87,10 +86,10 @@ def values(slim_image, bucket, **more):
             "existingSecret": SECRET,
         },
         "tuning": {"tuner": "command", "tunerCommand": TUNER},
-        "gpu": {"facts": FACTS},
+        "gpu": {"facts": json.dumps(FACTS)},
     }
     for section, changes in more.items():
-        chosen[section] = {**chosen.get(section, {}), **changes}
+        chosen[section] = {**chosen.get(section, {}), **changes} if isinstance(changes, dict) else changes
     return chosen
 
 

@@ -38,7 +38,7 @@ from tools.cluster.layout import (
     SCHEDULER_PORT,
     Layout,
 )
-from tools.cluster.teardown import save_sysctls, tear_down
+from tools.cluster.teardown import kill_containers, save_sysctls, tear_down
 
 _PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet")
 _PACKAGES = {
@@ -98,6 +98,18 @@ class Cluster:
         # the kubelet copies capacity to allocatable with its next status; do not make the caller wait for it
         patch[0]["path"] = "/status/allocatable/nvidia.com~1gpu"
         self.kubectl("patch", "node", NODE, "--subresource=status", "--type=json", "-p", json.dumps(patch))
+
+    def reboot_node(self) -> None:
+        """What a reboot means to the pods of a node: every container is gone at once, their volumes are not.
+
+        The kubelet stays, as the API server and everything else of this machine does; it makes the pods' sandboxes anew.
+        """
+        self.daemons.stop("containerd")
+        kill_containers(self.layout)
+        node.start_containerd(self.daemons, self.layout)
+        self.daemons.wait_until(
+            "containerd", 30, lambda: node.is_containerd_ready(self.layout), needs=["containerd"]
+        )
 
     def memory_bytes(self) -> dict[str, int | None]:
         return {name: self.daemons.resident_bytes(name) for name in (*_PARTS, "minio")}

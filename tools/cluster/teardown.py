@@ -42,8 +42,7 @@ def save_sysctls(layout: Layout) -> None:
 def tear_down(daemons: Daemons, layout: Layout) -> None:
     """All of its state is wiped afterwards, so nothing needs to end gracefully."""
     daemons.stop(*_ORDER)
-    _kill_containers(layout)
-    _kill_shims(layout)
+    kill_containers(layout)
     _remove_shim_sockets(layout)
     _unmount(layout)
     if Path(f"/sys/class/net/{BRIDGE}").exists():
@@ -64,7 +63,13 @@ def our_mounts(layout: Layout) -> list[str]:
     return sorted((point for point in points if f"{point}/".startswith(below)), reverse=True)
 
 
-def _kill_containers(layout: Layout) -> None:
+def kill_containers(layout: Layout) -> None:
+    """The containers of that cluster and what watches them."""
+    _kill_first_processes(layout)
+    _kill_shims(layout)
+
+
+def _kill_first_processes(layout: Layout) -> None:
     # Not `ctr tasks rm -f`, which takes seconds for each: a container's first process takes its pid namespace along.
     for record in _tasks(layout).glob("*/init.pid"):
         try:
