@@ -53,12 +53,12 @@ ministack: .tools/ministack/.ready ## The S3 server of the tests, in its own env
 flashinfer-envs: .tools/fi-0.6.18/.ready .tools/fi-0.7.2/.ready ## torch and two FlashInfer releases, for their real code on CPU
 
 .PHONY: test
-test: .venv/.ready ministack flashinfer-envs ## Set up and run all tests
+test: .venv/.ready ministack flashinfer-envs servers ## Set up and run all tests, but for those that need a cluster (e2e)
 	@CI=true $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
 
 .PHONY: test-fast
-test-fast: .venv/.ready ministack ## Tests without the FlashInfer environments
-	@$(BIN)/pytest -q -n $(WORKERS) -m "not flashinfer"
+test-fast: .venv/.ready ministack ## Tests of the program alone: without FlashInfer, chart, image and API server
+	@$(BIN)/pytest -q -n $(WORKERS) -m "not flashinfer" --ignore tests/chart --ignore tests/kube --ignore tests/image
 
 .PHONY: test-engines
 test-engines: .venv/.ready ## The recipe against whole released engines, one after the other (10 GB and minutes each)
@@ -93,12 +93,13 @@ lint: .venv/.ready ## ruff, mypy --strict, import layers, spelling, packaging
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/codespell src tests docs examples tools benchmarks *.md
+	@$(BIN)/codespell src tests docs examples tools benchmarks helm image *.md
 	@$(BIN)/validate-pyproject pyproject.toml
 
 .PHONY: docs
 docs: .venv/.ready ## Regenerate the pages and schemas that come from code
 	@$(BIN)/python tools/make_docs.py
+	@$(BIN)/python helm/autotune-cache/generate.py
 
 .PHONY: bench
 bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evidence/)

@@ -22,7 +22,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from tests.e2e.cluster_kubectl import Kubectl, container_status  # noqa: E402 -- found by the line above
 from tests.e2e.conftest import Bucket  # noqa: E402 -- as above
 from tests.e2e.engine_images import build_engine  # noqa: E402 -- as above
-from tests.e2e.fleet import INIT, LABEL, Release, add_secret, engine, pod_spec, values  # noqa: E402 -- as above
+from tests.e2e.fleet import (  # noqa: E402 -- as above
+    INIT,
+    LABEL,
+    Release,
+    add_secret,
+    engine,
+    pod_spec,
+    values,
+)
 from tests.image_e2e.containers import build  # noqa: E402 -- as above
 from tools.cluster import images, s3_server  # noqa: E402 -- as above
 from tools.cluster.cluster import Cluster  # noqa: E402 -- as above
