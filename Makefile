@@ -85,15 +85,18 @@ test-overlays: .venv/.ready servers ## The overlays against the engines' own cha
 
 .PHONY: e2e
 e2e: .venv/.ready servers ## The image and the chart on a real cluster
-	@$(BIN)/pytest -q tests/e2e
+	@$(BIN)/pytest -q tests/e2e tests/image_e2e
 
 .PHONY: lint
 lint: .venv/.ready ## ruff, mypy --strict, import layers, spelling, packaging
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@MYPYPATH=image $(BIN)/mypy --strict image/*.py
+	@$(BIN)/mypy --strict helm/autotune-cache/generate.py
+	@$(BIN)/hadolint Dockerfile
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/codespell src tests docs examples tools benchmarks helm image *.md
+	@$(BIN)/codespell src tests docs examples tools benchmarks helm image Dockerfile *.md
 	@$(BIN)/validate-pyproject pyproject.toml
 
 .PHONY: docs
@@ -104,6 +107,10 @@ docs: .venv/.ready ## Regenerate the pages and schemas that come from code
 .PHONY: bench
 bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evidence/)
 	@$(BIN)/python benchmarks/hit_path.py
+
+.PHONY: sbom
+sbom: .venv/.ready ## CycloneDX of what the images carry, in dist/
+	@$(BIN)/python image/make_sbom.py dist/sbom.cdx.json
 
 .PHONY: build
 build: .venv/.ready ## Wheel and sdist

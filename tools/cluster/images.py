@@ -109,7 +109,7 @@ def commit_rootfs(name: str, root: Path) -> str:
         buildah("copy", "--quiet", container, str(root), "/")
         path = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
         buildah("config", "--env", f"PATH={path}", "--cmd", "/bin/sh", container)
-        buildah("commit", "--quiet", container, full)
+        buildah("commit", "--quiet", "--timestamp", "0", container, full)
     finally:
         buildah("rm", container)
     return full

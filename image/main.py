@@ -1,0 +1,103 @@
+# ruff: noqa: PTH100, PTH112, PTH118, PTH120, PTH208, UP031 -- Python 2.7 must read this; pathlib costs a start 5 ms
+"""Runs autotune_init from the tree that this file lies in, on whatever Python the engine's image has.
+
+`start` calls it with the number of a pipe, and learns there how far it came: `V` (this Python is not one of ours),
+`U` (our modules do not load here) or `L` (loaded: what happens from now on is the program's own). Written so that
+Python 2.7 and every Python 3 can read it: an old one shall say a sentence and not a SyntaxError.
+"""
+
+import os
+import sys
+import warnings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, List, NoReturn, Optional, Set  # noqa: F401, UP035 -- for the type comments
+
+OLDEST, NEWEST = (3, 10), (3, 13)
+NOT_LOADED = 25
+
+
+def tell(pipe, text):
+    # type: (Optional[int], str) -> None
+    """What `start` cannot be told, since nobody called us so, goes to stderr alone."""
+    if pipe is None:
+        if text != "L":
+            sys.stderr.write("autotune-init: %s\n" % text[1:])
+        return
+    os.write(pipe, text[:1000].encode("utf-8", "replace"))
+    os.close(pipe)
+
+
+def unfit():
+    # type: () -> Optional[str]
+    """Why this Python cannot run us, or None."""
+    implementation = getattr(
+        getattr(sys, "implementation", None), "name", "cpython"
+    )  # Python 2.7 has no such thing
+    if implementation == "cpython" and OLDEST <= sys.version_info[:2] <= NEWEST:
+        return None
+    return "%s %s" % (implementation.replace("cpython", "Python"), sys.version.split()[0])
+
+
+def put_in_front(tree):
+    # type: (str) -> List[str]
+    """Our modules before the engine's, whose other versions stay visible for what only asks which are installed."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    version = "cp%d%d" % sys.version_info[:2]
+    ours = [os.path.join(tree, "lib", version), os.path.join(tree, "lib", "common")]
+    # a script's own directory is put first, and means nothing to the engine
+    others = [entry for entry in sys.path if os.path.abspath(entry) != here]
+    sys.path[:] = ours + others
+    return ours
+
+
+def forget_loaded(ours):
+    # type: (List[str]) -> None
+    """What a .pth file or a sitecustomize of the engine's (OpenTelemetry's, Datadog's) has imported of the same name."""
+    names = set()  # type: Set[str]
+    for directory in ours:
+        if os.path.isdir(directory):
+            names.update(entry.split(".")[0] for entry in os.listdir(directory))
+    for name in list(sys.modules):
+        if name.split(".")[0] in names:
+            del sys.modules[name]
+
+
+def load():
+    # type: () -> Callable[[], NoReturn]
+    """The program's entry, with the one compiled module that every run needs. Raises whatever keeps it from loading."""
+    import pydantic.plugin._loader
+    import pydantic_core  # noqa: F401 -- its wheel is for one C library and one Python
+
+    from autotune_init.__main__ import main
+
+    # pydantic would read the entry points of all 300 packages of an engine's image (0.2 s), and load plugins that were
+    # installed for another pydantic. PYDANTIC_DISABLE_PLUGINS=1 is the public switch, which children would inherit
+    pydantic.plugin._loader._plugins = {}  # noqa: SLF001 -- of the one release that the lock names
+    return main
+
+
+def begin():
+    # type: () -> int
+    pipe = int(sys.argv.pop(1)) if sys.argv[1:] and sys.argv[1].isdigit() else None
+    problem = unfit()
+    if problem:
+        tell(pipe, "V" + problem)
+        return NOT_LOADED
+    # an engine's PYTHONWARNINGS=error is meant for the engine; nobody reads our deprecations in a pod
+    warnings.simplefilter("ignore")
+    sys.dont_write_bytecode = True
+    ours = put_in_front(os.path.dirname(os.path.abspath(__file__)))
+    forget_loaded(ours)
+    try:
+        main = load()
+    except BaseException as error:  # noqa: BLE001 -- a foreign image may raise anything here
+        tell(pipe, "U%s: %s" % (type(error).__name__, error))
+        return NOT_LOADED
+    tell(pipe, "L")
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(begin())

@@ -1,0 +1,369 @@
+"""The built tree on real interpreters: the same hit as from a checkout, and nothing of the engine's gets in the way."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from tests.image.trees import ROOT, SCHEMA, VERSIONS, Done, interpreter, need, open_to_all
+from tests.pods import ENGINE, FACTS, REPLAY, Pod
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """A store that has this pod's bundle, tuned and published by a checkout's program."""
+    root = tmp_path_factory.mktemp("fleet")
+    (root / "store").mkdir()
+    store = (root / "store").as_uri()
+    done = Pod(root / "first", store).run("--tuner", "command", "--tuner-command", REPLAY)
+    assert done.ending[0] == "tuned"
+    return store
+
+
+@pytest.fixture(scope="session")
+def copied(tree, tmp_path_factory):
+    """What `start copy` makes of the tree: what pods run."""
+    place = tmp_path_factory.mktemp("volume") / "opt"
+    subprocess.run([tree / "start", "copy", place], check=True, capture_output=True)
+    return place
+
+
+def start(place, python, *words, environ=None):
+    """The launcher in an environment where `python` is the one on PATH."""
+    found = {"PATH": os.path.dirname(python), "HOME": "/nowhere", **(environ or {})}
+    done = subprocess.run(
+        [place / "start", *words],
+        cwd=ROOT,
+        env=found,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def run(place, python, store, cache, *, environ=None):
+    flags = ["--strict", "--store", store, "--cache-dir", str(cache), "--facts", str(FACTS)]
+    return start(
+        place,
+        python,
+        "run",
+        *flags,
+        "--termination-log",
+        "/nowhere",
+        "--",
+        *ENGINE,
+        "--tp",
+        "1",
+        environ=environ,
+    )
+
+
+def environment(tmp_path, python, *, name="venv", **packages):
+    """A virtual environment with packages of the test's own: {file below site-packages: text}."""
+    subprocess.run([python, "-m", "venv", "--without-pip", tmp_path / name], check=True)
+    [site] = (tmp_path / name / "lib").glob("python*/site-packages")
+    for path, text in packages.items():
+        target = site / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    return str(tmp_path / name / "bin" / "python3"), site
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_hit_on_every_python(copied, published, tmp_path, version):
+    python = need(version)
+
+    done = run(copied, python, published, tmp_path / "cache")
+
+    assert done.ending == ("hit", "found"), done.stderr
+    assert done.code == 0
+    Draft202012Validator(SCHEMA).validate(done.report)
+    assert [path.name for path in (tmp_path / "cache").rglob("*.json")] == ["rank_tp0_pp0_dp0.json"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_hit_on_s3_on_every_python(copied, tmp_path, s3, version):
+    """obstore's wheel is another one on 3.10; s3fs runs without its friends' compiled parts."""
+    python = need(version)
+    Pod(tmp_path / "first", s3.url, environ=s3.environ).run("--tuner", "command", "--tuner-command", REPLAY)
+
+    by_obstore = run(copied, python, s3.url, tmp_path / "a", environ=s3.environ)
+    by_s3fs = run(
+        copied, python, s3.url, tmp_path / "b", environ={**s3.environ, "AUTOTUNE_STORE_ADAPTER": "fsspec"}
+    )
+
+    assert by_obstore.ending == ("hit", "found"), by_obstore.stderr
+    assert by_s3fs.ending == ("hit", "found"), by_s3fs.stderr
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_key_and_facts_on_every_python(copied, version):
+    python = need(version)
+
+    key = start(copied, python, "key", "--json", "--facts", str(FACTS), "--", *ENGINE, "--tp", "1")
+    facts = start(copied, python, "facts", "--facts", str(FACTS))
+
+    assert key.code == 0, key.stderr
+    assert "/sm90/" in json.loads(key.stdout)["directory"]
+    assert json.loads(facts.stdout)["gpu"]["name"] == "NVIDIA H100 80GB HBM3"
+
+
+def test_an_old_engine_python_hands_over_to_another_one_and_stays_the_one_that_is_asked(
+    copied, published, tmp_path
+):
+    """given an engine on Python 3.9 and a newer one on PATH then the newer one runs us, and the engine's packages count."""
+    old, new = need("3.9"), need("3.11")
+    words = ["run", "--store", published, "--cache-dir", str(tmp_path), "--termination-log", "/nowhere"]
+
+    done = start(
+        copied, new, *words, "--", old, "-m", "sglang.launch_server", "--model-path", "examples/model"
+    )
+
+    assert done.code == 0
+    assert done.ending == ("skipped", "environment-no-flashinfer") or done.report["reason"].startswith(
+        "environment-"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_the_engines_own_versions_of_our_libraries_do_not_matter(copied, published, tmp_path):
+    """given an engine with an old pydantic, fsspec and typing_extensions when we run then ours are imported, and the
+    engine's are what counts as installed."""
+    broken = "raise ImportError('this is the engine\\'s')"
+    python, _ = environment(
+        tmp_path,
+        need("3.11"),
+        **{
+            "pydantic/__init__.py": broken,
+            "pydantic_core/__init__.py": broken,
+            "typing_extensions.py": broken,
+            "fsspec/__init__.py": broken,
+            "obstore/__init__.py": broken,
+            "pydantic-1.10.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: pydantic\nVersion: 1.10.2\n",
+        },
+    )
+    program = "from autotune_init.installed import InstalledPackages; import sys; "
+    program += "print(InstalledPackages(tuple(sys.path)).version('pydantic'))"
+    shown = subprocess.run(
+        [
+            python,
+            "-c",
+            f"import sys; sys.path[:0] = ['{copied}/lib/cp311', '{copied}/lib/common']; {program}",
+        ],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert run(copied, python, published, tmp_path / "cache").ending == ("hit", "found")
+    assert shown.stdout == "1.10.2\n"
+
+
+def test_what_a_sitecustomize_has_imported_already_does_not_matter(copied, published, tmp_path):
+    """As OpenTelemetry's automatic instrumentation does, through PYTHONPATH."""
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text("import typing_extensions, pydantic.main")
+    (hooks / "typing_extensions.py").write_text("")
+    (hooks / "pydantic").mkdir()
+    (hooks / "pydantic" / "__init__.py").write_text("")
+    (hooks / "pydantic" / "main.py").write_text("")
+
+    done = run(copied, need("3.11"), published, tmp_path / "cache", environ={"PYTHONPATH": str(hooks)})
+
+    assert done.ending == ("hit", "found"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"PYTHONWARNINGS": "error"},
+        {"PYTHONDONTWRITEBYTECODE": ""},
+        {"PYTHONPATH": "::/nowhere"},
+        {"PYTHONOPTIMIZE": "2"},
+        {"PYTHONSAFEPATH": "1"},
+        {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "0", "LC_ALL": "C"},
+        {"PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0"},
+        {"PYTHONPROFILEIMPORTTIME": "1"},
+    ],
+    ids=lambda environ: " ".join(environ),
+)
+def test_the_engines_python_settings_do_not_matter(copied, published, tmp_path, environ):
+    done = run(copied, need("3.11"), published, tmp_path / "cache", environ=environ)
+
+    assert done.ending == ("hit", "found"), done.stderr
+
+
+def test_a_pythonhome_that_kills_the_interpreter_is_a_reason_and_not_a_failed_pod(copied):
+    done = start(
+        copied,
+        need("3.11"),
+        "run",
+        environ={"PYTHONHOME": "/nowhere", "AUTOTUNE_TERMINATION_LOG": "/nowhere"},
+    )
+
+    assert (done.code, done.ending) == (0, ("skipped", "program-unloadable"))
+    assert "before our program had loaded" in done.report["detail"]
+
+
+def test_children_on_the_engines_python_see_nothing_of_ours(copied, tmp_path):
+    """The tuner's command is such a child: what it can import is what the engine can."""
+    python, _ = environment(tmp_path, need("3.11"))
+    (tmp_path / "store").mkdir()
+    look = (
+        "import json, os, sys, importlib.util as u; open(os.environ['SEEN'], 'w').write(json.dumps("
+        "[sys.path, u.find_spec('pydantic') is not None, 'PYDANTIC_DISABLE_PLUGINS' in os.environ]))"
+    )
+    (tmp_path / "look.py").write_text(look)
+    flags = [
+        "--store",
+        (tmp_path / "store").as_uri(),
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "--facts",
+        str(FACTS),
+    ]
+    tuner = ["--tuner", "command", "--tuner-command", f"{python} {tmp_path / 'look.py'}"]
+    words = ["run", *flags, *tuner, "--termination-log", "/nowhere", "--", *ENGINE, "--tp", "1"]
+
+    done = start(copied, python, *words, environ={"SEEN": str(tmp_path / "seen")})
+
+    path, finds_pydantic, is_switched_off = json.loads((tmp_path / "seen").read_text())
+    assert done.ending == ("cold", "tuner-incomplete") or done.report["outcome"] == "cold"
+    assert not [entry for entry in path if str(copied) in entry]
+    assert (finds_pydantic, is_switched_off) == (False, False)
+
+
+def test_plugins_of_the_engines_pydantic_are_not_loaded(copied, published, tmp_path):
+    """They are installed for another pydantic, and reading 300 packages' entry points takes 0.2 s."""
+    python, _ = environment(
+        tmp_path,
+        need("3.11"),
+        **{
+            "spy.py": "import os; open(os.environ['SPY'], 'w').close(); plugin = object()",
+            "spy-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: spy\nVersion: 1\n",
+            "spy-1.dist-info/entry_points.txt": "[pydantic]\nspy = spy:plugin\n",
+        },
+    )
+
+    done = run(copied, python, published, tmp_path / "cache", environ={"SPY": str(tmp_path / "spied")})
+
+    assert done.ending == ("hit", "found"), done.stderr
+    assert not (tmp_path / "spied").exists()
+
+
+def test_a_hit_compiles_nothing_and_writes_nothing_into_the_tree(tree, published, tmp_path):
+    place = tmp_path / "opt"
+    subprocess.run([tree / "start", "copy", place], check=True, capture_output=True)
+    before = {path: path.stat().st_mtime_ns for path in (place / "lib").rglob("*")}
+    python = need("3.11")
+
+    done = run(place, python, published, tmp_path / "cache", environ={"PYTHONVERBOSE": "1"})
+
+    assert done.ending == ("hit", "found")
+    assert {path: path.stat().st_mtime_ns for path in (place / "lib").rglob("*")} == before
+    ours = [line for line in done.stderr.splitlines() if str(place / "lib") in line]
+    assert [line for line in ours if "code object from" in line and line.rstrip("'").endswith(".py")] == []
+    assert [line for line in ours if "code object from" in line]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing the uid needs root")
+def test_a_tree_of_another_uid_runs(copied, published, tmp_path):
+    """As where the policy's first container copies as 65532 and the engine runs as somebody else."""
+    python = need("3.11")
+    if not all(parent.stat().st_mode & 0o001 for parent in Path(python).parents):
+        python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    store = tmp_path / "store"
+    shutil.copytree(published.removeprefix("file://"), store)
+    open_to_all(copied)
+    for path in store.rglob("*"):
+        open_to_all(path)
+    flags = [
+        "--store",
+        store.as_uri(),
+        "--cache-dir",
+        str(cache),
+        "--facts",
+        str(FACTS),
+        "--termination-log",
+        "/nowhere",
+    ]
+
+    done = subprocess.run(
+        [
+            copied / "start",
+            "run",
+            *flags,
+            "--model-config",
+            str(ROOT / "examples/model"),
+            "--",
+            *ENGINE,
+            "--tp",
+            "1",
+        ],
+        env={"PATH": os.path.dirname(python)},
+        user=4711,
+        group=4711,
+        extra_groups=[],
+        cwd="/",
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert json.loads(done.stdout)["reason"] == "found", done.stdout + done.stderr
+
+
+def test_the_manifest_names_every_file(tree):
+    manifest = json.loads((tree / "manifest.json").read_text())
+    files = {
+        str(path.relative_to(tree)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in tree.rglob("*")
+        if path.is_file() and path.name not in ("manifest.json", ".complete")
+    }
+
+    assert manifest["files"] == files
+    assert manifest["pythons"] == ["310", "311", "312", "313"]
+    digest = hashlib.sha256((tree / "manifest.json").read_bytes()).hexdigest()
+    assert (tree / ".complete").read_text() == f"sha256:{digest}\n"
+
+
+def test_every_module_is_compiled_for_every_interpreter_of_this_machine(tree):
+    tags = [f"cpython-{version.replace('.', '')}" for version in VERSIONS if interpreter(version)]
+    sources = list((tree / "lib" / "common").rglob("*.py"))
+
+    missing = [
+        (source, tag)
+        for source in sources
+        for tag in tags
+        if not (source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc").exists()
+    ]
+    assert sources
+    assert missing == []
+
+
+def test_nothing_of_the_tree_counts_as_installed(tree):
+    """importlib.metadata and our own reader see the engine's packages only."""
+    assert list(tree.rglob("*.dist-info")) == []
+    assert list(tree.rglob("*.egg-info")) == []
+
+
+def test_a_hit_is_quick(copied, published, tmp_path):
+    """A bound that only a missing .pyc or an eager import breaks; docs/evidence has the numbers."""
+    python, seconds = need("3.11"), []
+    for number in range(3):
+        began = time.monotonic()
+        run(copied, python, published, tmp_path / str(number))
+        seconds.append(time.monotonic() - began)
+
+    assert min(seconds) < 1.5
