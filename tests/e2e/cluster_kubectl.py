@@ -53,9 +53,9 @@ class Kubectl:
         texts = [each if isinstance(each, str) else json.dumps(each) for each in manifests]
         return self.run("apply", "-f", "-", stdin="\n---\n".join(texts))
 
-    def apply_told(self, manifest):
+    def apply_told(self, manifest, *flags):
         """What a person at a terminal reads when applying it: kubectl's warnings too."""
-        command = ["kubectl", "--namespace", self.namespace, "apply", "-f", "-"]
+        command = ["kubectl", "--namespace", self.namespace, "apply", "-f", "-", *flags]
         done = subprocess.run(
             command,
             env=self.environ,

@@ -151,6 +151,17 @@ def make_namespace(kubectl):
 
 
 @pytest.fixture
+def scratch_namespaces(kubectl):
+    """The namespaces that docs/install.md makes, empty before and gone after."""
+    names = ("models", "autotune-system")
+    for name in names:
+        kubectl.run("delete", "namespace", name, "--ignore-not-found", "--timeout=90s", within_s=100)
+    yield names
+    for name in names:  # to the end: the next test installs into one of them
+        kubectl.run("delete", "namespace", name, "--ignore-not-found", "--timeout=90s", within_s=100)
+
+
+@pytest.fixture
 def namespace(make_namespace):
     """A Kubectl in a fresh namespace without PodSecurity."""
     return make_namespace()

@@ -22,6 +22,12 @@ ENGINE_ARGS = [
     "--moe-runner-backend", "flashinfer_cutlass",
     "--tp", "1",
 ]  # fmt: skip
+PROBE = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "probe", "labels": LABEL},
+    "spec": {"containers": [{"name": "engine", "image": "none", "command": ["none"]}]},
+}
 TUNE_S = 5
 # long enough that the other replicas of a Deployment come while it runs
 TUNER = f"sh -c 'sleep {TUNE_S}; exec python3 /opt/engine/replay_tuner.py /opt/engine/recording.json'"
@@ -55,23 +61,33 @@ class Release:
         return self.kubectl.within(OPERATORS).helm(*arguments)
 
     def _wait_until_in_force(self):
-        """The API server takes up a new policy a moment after it was written."""
-        if not self.values.get("policy", {}).get("enabled", True):
-            return
-        probe = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": "probe", "labels": LABEL},
-            "spec": {"containers": [{"name": "engine", "image": "none", "command": ["none"]}]},
-        }
-        limit = time.monotonic() + 30
+        """The API server takes up each new policy a moment after it was written."""
+        if self.values.get("policy", {}).get("enabled", True):
+            until(lambda: self.values["store"]["url"] in self._probed(), "the label's policy is in force")
+            until(lambda: "autotune-cache: " in self._warned(), "whoever applies a misspelt label is warned")
+
+    def wait_until_forgotten(self):
+        """And it lets go of an old one as late."""
+        until(lambda: self.values["store"]["url"] not in self._probed(), "the label's policy is forgotten")
+        until(lambda: "autotune-cache: " not in self._warned(), "the warnings are forgotten")
+
+    def _probed(self):
+        """A labelled pod as it would be created."""
         create = ("create", "--dry-run=server", "-o", "json", "-f", "-")
-        while True:
-            told = json.loads(self.kubectl.run(*create, stdin=json.dumps(probe)))
-            if self.values["store"]["url"] in json.dumps(told):
-                return
-            assert time.monotonic() < limit, "the policy is not in force after 30 s"
-            time.sleep(0.2)
+        return self.kubectl.run(*create, stdin=json.dumps(PROBE))
+
+    def _warned(self):
+        """What is said of a workload that cannot be attached."""
+        nobody = {"autotune-cache.dev/container": "nobody"}
+        body = deployment("probe", PROBE["spec"], annotations=nobody)
+        return self.kubectl.apply_told(body, "--dry-run=server")
+
+
+def until(is_so, what):
+    limit = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < limit, f"not after 30 s: {what}"
+        time.sleep(0.2)
 
 
 def values(slim_image, bucket, **more):

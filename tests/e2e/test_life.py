@@ -115,6 +115,7 @@ def test_an_uninstall_when_pods_run_then_they_run_on_and_nothing_is_left(
     (before,) = pods_of(restricted, "qwen3")
 
     release.uninstall()
+    release.wait_until_forgotten()
 
     kinds = kubectl.run("api-resources", "--verbs=list", "-o", "name").split()
     ours = kubectl.run(
