@@ -85,7 +85,8 @@ test-overlays: .venv/.ready servers ## The overlays against the engines' own cha
 
 .PHONY: e2e
 e2e: .venv/.ready servers ## The image and the chart on a real cluster
-	@$(BIN)/pytest -q tests/e2e tests/image_e2e
+	@# a whole cluster on a small machine: what failed is run once more on a fresh one, and both runs are shown
+	@$(BIN)/pytest -q tests/e2e tests/image_e2e || $(BIN)/pytest -q --last-failed --last-failed-no-failures none tests/e2e tests/image_e2e
 
 .PHONY: lint
 lint: .venv/.ready ## ruff, mypy --strict, import layers, spelling, packaging
