@@ -54,7 +54,9 @@ flashinfer-envs: .tools/fi-0.6.18/.ready .tools/fi-0.7.2/.ready ## torch and two
 
 .PHONY: test
 test: .venv/.ready ministack flashinfer-envs servers ## Set up and run all tests, but for those that need a cluster (e2e)
-	@CI=true $(BIN)/pytest -q -n $(WORKERS) --dist worksteal
+	@CI=true $(BIN)/pytest -q -n $(WORKERS) --dist worksteal --ignore tests/chart --ignore tests/kube
+	@# each worker of these starts an API server, and a start takes all of a core for seconds
+	@CI=true $(BIN)/pytest -q -n 2 --dist loadfile tests/chart tests/kube
 
 .PHONY: test-fast
 test-fast: .venv/.ready ministack ## Tests of the program alone: without FlashInfer, chart, image and API server

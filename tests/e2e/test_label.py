@@ -14,6 +14,7 @@ from tests.e2e.fleet import (
     engine,
     pod_spec,
     pods_of,
+    report_of,
     reports_of,
     told_by_engine,
 )
@@ -140,3 +141,34 @@ def create_and_read(namespace, engine_image):
         if volume["name"].startswith("kube-api-access-"):
             text = text.replace(volume["name"], "kube-api-access")
     return text.encode()
+
+
+def test_the_program_from_an_image_volume_when_the_cluster_can_mount_one_then_nothing_is_copied(
+    install, restricted, minio, engine_image
+):
+    install(minio, program={"source": "imageVolume"})
+    add_secret(restricted, minio)
+
+    restricted.apply(deployment("mounted", pod_spec(engine(engine_image))))
+    restricted.wait_rolled_out("mounted", within_s=120)
+
+    (pod,) = pods_of(restricted, "mounted")
+    assert [each["name"] for each in pod["spec"]["initContainers"]] == [INIT]
+    assert report_of(pod)["outcome"] == "tuned"
+    assert told_by_engine(restricted, pod["metadata"]["name"])["files"]
+
+
+def test_an_event_when_it_is_wanted_then_describe_pod_shows_the_outcome(
+    install, restricted, minio, engine_image
+):
+    accounts = [{"namespace": restricted.namespace, "name": "default"}]
+    install(minio, event={"enabled": True, "serviceAccounts": accounts})
+    add_secret(restricted, minio)
+
+    restricted.apply(deployment("told", pod_spec(engine(engine_image))))
+    restricted.wait_rolled_out("told", within_s=120)
+
+    (pod,) = pods_of(restricted, "told")
+    described = restricted.run("describe", "pod", pod["metadata"]["name"])
+    assert "AutotuneTuned" in described
+    assert "published" in described

@@ -29,9 +29,13 @@ class Api:
 
     def request(self, method, path, body=None, content_type="application/json"):
         headers = {"Authorization": f"Bearer {self.server.token}", "Content-Type": content_type}
-        self.connection.request(method, path, None if body is None else json.dumps(body), headers)
-        with self.connection.getresponse() as answer:
-            document = json.loads(answer.read())
+        try:
+            self.connection.request(method, path, None if body is None else json.dumps(body), headers)
+            with self.connection.getresponse() as answer:
+                document = json.loads(answer.read())
+        except OSError:
+            self.connection.close()  # one slow answer must not fail every test after it
+            raise
         assert answer.status < 300, f"{method} {path}: {answer.status} {document}"
         return document
 
@@ -134,7 +138,7 @@ def api():
     with api_server() as server:
         where = urlsplit(server.url)
         trust = create_default_context(cafile=str(server.ca_file))
-        connection = HTTPSConnection(where.hostname, where.port, timeout=30, context=trust)
+        connection = HTTPSConnection(where.hostname, where.port, timeout=90, context=trust)
         yield Api(server, connection)
         connection.close()
 
