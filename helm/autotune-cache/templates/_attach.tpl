@@ -85,7 +85,7 @@ FLASHINFER_AUTOTUNE_CACHE_DIR: flashinfer
 {{- $keepsDevices := eq $values.tuning.mode "init" -}}
 {{- $container := deepCopy (omit .container "ports" "livenessProbe" "readinessProbe" "startupProbe" "lifecycle" "resizePolicy" "restartPolicy" "restartPolicyRules" "stdin" "stdinOnce" "tty") -}}
 {{- $_ := set $container "name" "autotune-init" -}}
-{{- $_ := set $container "command" (concat (list "/opt/autotune/start" "run") (default list .flags) (list "--")) -}}
+{{- $_ := set $container "command" (concat (list (include "autotune-cache.start" .context) "run") (default list .flags) (list "--")) -}}
 {{- $_ := set $container "args" (concat (default list .container.command) (default list .container.args)) -}}
 {{- if not $container.args }}{{ fail "the engine's container has neither command nor args, so its command line is not known" }}{{ end -}}
 {{- $_ := set $container "terminationMessagePath" "/dev/termination-log" -}}

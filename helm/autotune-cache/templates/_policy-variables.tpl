@@ -103,7 +103,7 @@ Object types do not exist in variables, and a wrong type would only show when a 
       variables.spec.?nodeSelector[?'kubernetes.io/os'].orValue('') == 'windows' ?
       'it is a Windows pod' :
     variables.inits.exists(c, c.name in ['autotune-program', 'autotune-init'] ||
-        c.?command[?0].orValue('') == '/opt/autotune/start') ||
+        c.?command[?0].orValue('') in ['/opt/autotune/start', '/opt/autotune/opt/autotune/start']) ||
       variables.containers.exists(c, c.name in ['autotune-program', 'autotune-init']) ?
       'it has a container of ours already, so it is attached in another way; take one of the two away' :
     'autotune-cache.dev/container' in variables.ann && variables.index < 0 ?

@@ -83,11 +83,18 @@ volumeMounts:
     mountPath: /autotune-program
 {{- end }}
 
+{{/*
+Where the launcher is in autotune-init. An image volume shows the whole image: containerd 2.1 ignores a subPath of one
+without a word, and the pod would never start.
+*/}}
+{{- define "autotune-cache.start" -}}
+{{ eq .Values.program.source "imageVolume" | ternary "/opt/autotune/opt/autotune/start" "/opt/autotune/start" }}
+{{- end }}
+
 {{- define "autotune-cache.initMounts" -}}
 - name: autotune-program
   mountPath: /opt/autotune
 {{- if eq .Values.program.source "imageVolume" }}
-  subPath: opt/autotune
   readOnly: true
 {{- end }}
 {{- if .Values.store.caConfigMap }}
