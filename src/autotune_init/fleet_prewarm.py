@@ -190,7 +190,9 @@ def _container(engine: Engine, choices: Choices) -> dict[str, Any]:
     container |= {name: part for name, part in base.items() if name not in _CONTAINERS_OWN and name != "name"}
     words = [*(base.get("command") or ()), *(base.get("args") or ())]
     flags: tuple[str, ...] = ()
+    start = f"{PROGRAM_DIR}/start"
     if engine.init is not None:
+        start = str(words[0])  # in an image volume it lies deeper
         flags, argv = run_arguments(words)  # as written: the kubelet expands them again
         words = list(argv)
     tuner = choices.tuner or (settings.tuner if settings.tuner in TUNERS else "engine")
@@ -199,7 +201,7 @@ def _container(engine: Engine, choices: Choices) -> dict[str, Any]:
     if choices.store and not _has_store(engine):  # a terminal may reach the pods' store under another URL
         ours += ["--store", choices.store]
     container |= {
-        "command": [f"{PROGRAM_DIR}/start", "run", *ours, "--"],
+        "command": [start, "run", *ours, "--"],
         "args": words,
         "env": _env(base, engine),
     }

@@ -54,6 +54,14 @@ def test_the_engines_container_runs_with_our_program_in_front():
     assert mounts == {"/models", "/opt/autotune", "/autotune-cache"}
 
 
+def test_the_program_in_an_image_volume_is_started_where_the_workload_has_it():
+    spec = m.spec()
+    deeper = "/opt/autotune/opt/autotune/start"
+    spec["initContainers"][-1]["command"][0] = deeper
+
+    assert container(spec)["command"][0] == deeper
+
+
 def test_the_program_comes_from_the_workloads_own_init_container():
     assert [one["image"] for one in pod_spec()["initContainers"]] == ["registry.example/autotune-cache:1.0"]
 
