@@ -76,7 +76,7 @@ struct verdict judge(const struct child *child, const char *python, int fails_op
     if (child->ending == KILLED_BY_SIGNAL)
         return ended("skipped", "program-crashed", "it died of signal %d (%s)%s", child->number, strsignal(child->number),
                      is_out_of_memory ? "; out of memory?" : "");
-    if (fails_open && child->number != 0)
+    if (fails_open && child->number != 0 && child->number != GROUP_TORN)
         return ended("skipped", "program-crashed", "it ended with exit code %d", child->number);
     return (struct verdict){.exit_code = child->number};
 }

@@ -7,6 +7,7 @@
 
 #define PROGRAM_FAILED 25 /* "program-" of src/autotune_init/outcomes.py */
 #define TERMINATED 143
+#define GROUP_TORN 26 /* "group-torn" there: the one ending of the program that is no 0 without --strict */
 
 struct verdict {
     const char *outcome;

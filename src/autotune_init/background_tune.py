@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from autotune_init.coverage import coverage_of
 from autotune_init.expected_keys import Expected
@@ -15,6 +16,7 @@ from cache_store.clock import Clock
 from cache_store.identity import Identity
 from cache_store.steps import Failed, Finished, StillRunning
 
+T = TypeVar("T")
 _LOOK_S = 0.1
 _CANCEL_S = 6.0  # a child gets 3 s between SIGTERM and SIGKILL (tuners/child.py)
 
@@ -29,29 +31,32 @@ class Recipe:
     expected: Expected = field(default_factory=Expected)
 
 
-class BackgroundTune:
-    """Implements `cache_store.participate.Tune`."""
+class BackgroundTune(Generic[T]):
+    """Implements `cache_store.participate.Tune` where `finish` makes a `Finished` of the result and its seconds.
+
+    `finish` may raise `BadRankFile` and `BadBundle` for a result that is of no use.
+    """
 
     def __init__(
         self,
         tuner: Tuner,
         request: Callable[[], TuneRequest],
-        recipe: Recipe,
+        finish: Callable[[TuneResult, float], T],
         *,
         clock: Clock,
         stop: threading.Event,
     ) -> None:
         self._tuner = tuner
         self._request = request
-        self._recipe = recipe
+        self._finish = finish
         self._clock = clock
         self._pod_stop = stop
         self._cancel = threading.Event()
         self._over = threading.Event()
-        self._answer: Finished | Failed | None = None
+        self._answer: T | Failed | None = None
         self._thread: threading.Thread | None = None
 
-    def run_for(self, max_s: float) -> StillRunning | Finished | Failed:
+    def run_for(self, max_s: float, epoch: int) -> StillRunning | T | Failed:  # noqa: ARG002 -- one pod's tune is the same in every epoch
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="tune", daemon=True)
             self._thread.start()
@@ -79,19 +84,16 @@ class BackgroundTune:
         finally:
             self._over.set()
 
-    def _tune(self) -> Finished:
+    def _tune(self) -> T:
         began = self._clock.monotonic()
         request = self._request()
         result = self._tuner.tune(request, self._cancel)
-        parsed = self._recipe.check(result.files) if result.files else {}
-        seconds = round(self._clock.monotonic() - began, 3)
-        return compose_later(result, self._recipe, seconds, parsed)
+        return self._finish(result, round(self._clock.monotonic() - began, 3))
 
 
-def compose_later(
-    result: TuneResult, recipe: Recipe, tune_s: float, parsed: Mapping[str, RankFile]
-) -> Finished:
-    """The bundle but for its epoch and nonce, which only the protocol knows. Raises `BadBundle`."""
+def compose_later(result: TuneResult, tune_s: float, recipe: Recipe) -> Finished:
+    """The bundle but for its epoch and nonce, which only the protocol knows. Raises `BadBundle` and `BadRankFile`."""
+    parsed = recipe.check(result.files) if result.files else {}
     ranks, files, blobs = pack(result.files)
     provenance = recipe.provenance.model_copy(update={"tune_s": tune_s, "verified": result.verified})
     if (

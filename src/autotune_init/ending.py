@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from autotune_init.options import BY_NAME
-from autotune_init.outcomes import OK, Outcome, strict_exit_code
+from autotune_init.outcomes import Outcome, exit_code
 from autotune_init.report import Report, publish_report
 from autotune_init.settings import BadSettings, Settings, wants_strict
 from autotune_init.story import Story
@@ -17,7 +17,7 @@ from cache_store.clock import Clock
 
 def finish(report: Report, *, is_strict: bool, termination_log: str, stdout: TextIO, story: Story) -> int:
     """Write the report, tell the last line of the story, and return the exit code."""
-    code = strict_exit_code(report.outcome, report.reason) if is_strict else OK
+    code = exit_code(report.outcome, report.reason, is_strict=is_strict)
     report = replace(report, exit_code=code)
     publish_report(report, stdout, Path(termination_log) if termination_log else None)
     detail = f": {report.detail}" if report.detail else ""

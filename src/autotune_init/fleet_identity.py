@@ -128,7 +128,12 @@ def by_recipe(engine: Engine, names: tuple[str, ...], product: str, stated: Stat
         question = _question(engine, names, facts, stated)
         group = replica_group(engine.variables.known, nnodes=engine.settings.group_size, node_rank=None)
         allowed = frozenset(engine.settings.allow_known_bad)
-        cache = judge_key(ask(question), group_size=group.size, allowed=allowed)
+        answer = ask(question)
+        if max(group.size, answer.nnodes if isinstance(answer, EngineCache) else 1) > 1:
+            return Refused(
+                "replica-group", "a replica of several pods is looked up, and tuned, by its pods alone"
+            )
+        cache = judge_key(answer, group, allowed=allowed)
         if not isinstance(cache, EngineCache):
             return Refused(cache.reason, cache.detail)
         end = judge_worker(cache, allowed)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from autotune_init.background_tune import BackgroundTune, Recipe
+from autotune_init.background_tune import BackgroundTune, Recipe, compose_later
 from autotune_init.engines import EngineCache
 from autotune_init.expected_keys import Expected
+from autotune_init.group_tune import Contribution, GroupTune, Share
 from autotune_init.installing import Installing, installing_of
 from autotune_init.local_files import FileState, LocalSet
 from autotune_init.outcomes import Outcome
@@ -25,18 +27,40 @@ from autotune_init.plan import (
     judge_contents,
 )
 from autotune_init.rank_file import BadRankFile
-from autotune_init.tuners import Tuner, TuneRequest
+from autotune_init.tuners import Tuner, TuneRequest, TuneResult
 from cache_store.bundle import BadBundle, Bundle, Provenance
 from cache_store.claim import Rules
 from cache_store.clock import Clock
-from cache_store.coordination import Participant
+from cache_store.coordination import GroupRole, Participant
 from cache_store.errors import StoreError
+from cache_store.group_roll import GroupPlace
 from cache_store.identity import Identity
 from cache_store.lookup import fetch_contents, look_up, unreachable
 from cache_store.objects import ObjectStore
 from cache_store.participate import Driver, NoTune
 from cache_store.register import Unreachable
-from cache_store.steps import Fit, Step, Unfit
+from cache_store.steps import Finished, Fit, Step, Unfit
+
+
+@dataclass(frozen=True)
+class Membership:
+    """A pod's place in a replica of several: whose roll it is on, and how long it waits for the others there.
+
+    `incarnation` is this very pod's, also when its containers run again. `bind` and `release` tell whoever ends the
+    run that the others may count on this pod, and that they no longer do.
+    """
+
+    place: GroupPlace
+    rank: int
+    incarnation: str
+    patience_s: float
+    bind: Callable[[], None] = lambda: None
+    release: Callable[[], None] = lambda: None
+
+    @property
+    def holder(self) -> str:
+        """The whole group's name in a claim; no two groups of a bucket share it."""
+        return self.place.key.split("/")[1]
 
 
 @dataclass(frozen=True)
@@ -53,6 +77,7 @@ class Pod:
     deadline: float
     expected: Expected = field(default_factory=Expected)
     allowed_bad: frozenset[str] = frozenset()
+    group: Membership | None = None
 
 
 @dataclass(frozen=True)
@@ -105,30 +130,40 @@ def warm(pod: Pod, tools: Tools) -> Ending:
         store.close()
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A bundle's contents, fetched and found good for this pod; and what a person should be warned of."""
+
+    contents: Mapping[str, bytes]
+    warnings: tuple[str, ...]
+
+
 def _with_store(store: ObjectStore, pod: Pod, tools: Tools, installing: Installing) -> Ending:
     step: End | Participate | Place
     step = after_lookup(look_up(store, pod.identity), takes_part=tools.waits or tools.tuner is not None)
     tools.clock.sleep(0)
     if isinstance(step, Participate):
-        step = _participate(step, store, pod, tools, installing)
+        step = participate(step, store, pod, tools, installing)
     if isinstance(step, End):
         return _end(step, installing.local)
     return _install(step, store, pod, tools, installing)
 
 
-def _participate(
+def participate(
     step: Participate, store: ObjectStore, pod: Pod, tools: Tools, installing: Installing
 ) -> End | Place:
+    """Wait for somebody's tune, or tune."""
     driver = Driver(
         store,
         pod.identity,
-        tune=_tune(tools.tuner, step, pod, tools, installing) if tools.tuner else NoTune(),
+        tune=_tune(tools.tuner, step, store, pod, tools, installing) if tools.tuner else NoTune(),
         check_store=lambda: tools.check_store(store),
         clock=tools.clock,
         on_step=tools.on_step,
     )
+    group = pod.group
     participant = Participant(
-        holder=pod.holder,
+        holder=group.holder if group else pod.holder,
         rules=pod.rules,
         rng=tools.rng,
         nonce=tools.nonce,
@@ -137,11 +172,25 @@ def _participate(
         wait_until=pod.wait_until,
         deadline=pod.deadline,
         may_tune=tools.tuner is not None,
+        group=GroupRole(group.rank == 0, _shares_work(pod, tools), group.patience_s)
+        if group is not None and tools.tuner is not None
+        else None,
     )
     return after_participation(driver.drive(participant, step.first))
 
 
-def _tune(tuner: Tuner, step: Participate, pod: Pod, tools: Tools, installing: Installing) -> BackgroundTune:
+def _shares_work(pod: Pod, tools: Tools) -> bool:
+    """Whether every pod of a group tunes its own ranks.
+
+    An engine tunes on all of its nodes at once. Otherwise one pod may tune for all, and must where the ranks' files
+    have to be equal: two tunes never are.
+    """
+    return tools.tuner is not None and (tools.tuner.name == "engine" or not pod.cache.ranks_must_agree)
+
+
+def _tune(
+    tuner: Tuner, step: Participate, store: ObjectStore, pod: Pod, tools: Tools, installing: Installing
+) -> BackgroundTune[Finished] | GroupTune:
     date = step.first.date
     provenance = pod.provenance.model_copy(
         update={
@@ -151,13 +200,36 @@ def _tune(tuner: Tuner, step: Participate, pod: Pod, tools: Tools, installing: I
             "tuner": tuner.name,
         }
     )
-    return BackgroundTune(
-        tuner,
-        tools.tune_request,
-        Recipe(pod.identity, provenance, installing.check, pod.expected),
-        clock=tools.clock,
-        stop=tools.stop,
-    )
+    recipe = Recipe(pod.identity, provenance, installing.check, pod.expected)
+    compose = functools.partial(compose_later, recipe=recipe)
+    if pod.group is None or not _shares_work(pod, tools):
+        return BackgroundTune(tuner, tools.tune_request, compose, clock=tools.clock, stop=tools.stop)
+
+    def contribute(result: TuneResult, tune_s: float) -> Contribution:
+        installing.check_mine(result.files)
+        return Contribution(result, tune_s)
+
+    def request() -> TuneRequest:
+        return replace(tools.tune_request(), rank_files=pod.cache.rank_files)
+
+    own = BackgroundTune(tuner, request, contribute, clock=tools.clock, stop=tools.stop)
+    group = pod.group
+    share = Share(store, pod.identity.address, group.holder, group.rank, group.place.size)
+    return GroupTune(own, share, compose, clock=tools.clock, gather_until=pod.wait_until)
+
+
+def prepare(step: Place, store: ObjectStore, pod: Pod, installing: Installing) -> Prepared | End:
+    """The bundle's contents, or why this pod must not have them."""
+    try:
+        contents = fetch_contents(store, pod.identity.address, step.bundle, step.blobs)
+        judged = judge_contents(pod.cache, installing.check(contents), pod.expected, pod.allowed_bad)
+    except StoreError as error:
+        return End(Outcome.COLD, unreachable(error).reason, str(error))
+    except BadBundle as problem:
+        return End(Outcome.COLD, problem.reason, problem.detail)
+    except BadRankFile as problem:
+        return End(Outcome.COLD, f"bundle-{problem.reason}", problem.detail)
+    return judged if isinstance(judged, End) else Prepared(contents, judged)
 
 
 def _install(step: Place, store: ObjectStore, pod: Pod, tools: Tools, installing: Installing) -> Ending:
@@ -165,25 +237,17 @@ def _install(step: Place, store: ObjectStore, pod: Pod, tools: Tools, installing
     ending = Ending(step.outcome, step.reason, step.detail, bundle=bundle)
     if bundle.is_empty:
         return replace(ending, moved_aside=_clear_crashers(installing.local))
+    prepared = prepare(step, store, pod, installing)
+    if isinstance(prepared, End):
+        return _cold(ending, prepared.reason, prepared.detail)
+    tools.clock.sleep(0)
     try:
-        contents = fetch_contents(store, pod.identity.address, bundle, step.blobs)
-        judged = judge_contents(pod.cache, installing.check(contents), pod.expected, pod.allowed_bad)
-        if isinstance(judged, End):
-            return _cold(ending, judged.reason, judged.detail)
-        ending = replace(ending, warnings=judged)
-        tools.clock.sleep(0)
         placed = installing.place(
-            contents, made_at=_timestamp(bundle.provenance.created_at), nonce=tools.nonce()
+            prepared.contents, made_at=_timestamp(bundle.provenance.created_at), nonce=tools.nonce()
         )
-    except StoreError as error:
-        return _cold(ending, unreachable(error).reason, str(error))
-    except BadBundle as problem:
-        return _cold(ending, problem.reason, problem.detail)
-    except BadRankFile as problem:
-        return _cold(ending, f"bundle-{problem.reason}", problem.detail)
     except PlaceFailed as failure:
         return _cold(ending, failure.reason, failure.detail)
-    return replace(ending, placed=placed, moved_aside=placed.moved_aside)
+    return replace(ending, warnings=prepared.warnings, placed=placed, moved_aside=placed.moved_aside)
 
 
 def _cold(ending: Ending, reason: str, detail: str) -> Ending:

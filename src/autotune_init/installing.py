@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Protocol
 from autotune_init.engines import EngineCache
 from autotune_init.engines.flashinfer_store import manifest_of
 from autotune_init.local_files import LocalSet, check_foreign_bytes, examine
-from autotune_init.place import Ownership, Placed, place
+from autotune_init.place import Ownership, Placed, PlaceFailed, Staged, place, stage
 from autotune_init.place_entries import place_entries
 from autotune_init.rank_file import RankFile
 from autotune_init.store_entries import check_entries
@@ -25,6 +26,12 @@ class Installing(Protocol):
 
     def check(self, contents: Mapping[str, bytes]) -> Mapping[str, RankFile]:
         """The contents as rank files, none for entries. Raises `BadRankFile` unless all are good and are this pod's."""
+
+    def check_mine(self, contents: Mapping[str, bytes]) -> None:
+        """As `check`, for what this pod alone has tuned for its own ranks."""
+
+    def stage(self, contents: Mapping[str, bytes], *, nonce: str) -> Staged:
+        """Write what was checked beside its place, whatever lies there. Raises `PlaceFailed`."""
 
     def place(self, contents: Mapping[str, bytes], *, made_at: float | None, nonce: str) -> Placed:
         """Write what was checked. `made_at` as in `place.decide`. Raises `PlaceFailed`; then all is as it was."""
@@ -53,6 +60,15 @@ class RankFiles:
             contents, self.cache.all_rank_files, self.metadata, must_agree=self.cache.ranks_must_agree
         )
 
+    def check_mine(self, contents: Mapping[str, bytes]) -> None:
+        names = self.cache.rank_files
+        check_foreign_bytes(contents, names, self.metadata, must_agree=self.cache.ranks_must_agree)
+
+    def stage(self, contents: Mapping[str, bytes], *, nonce: str) -> Staged:
+        mine = {name: contents[name] for name in self.cache.rank_files}
+        # pods of a group that agree are worth more than one file that is newer
+        return stage(mine, self.local, made_at=math.inf, ownership=self.ownership, nonce=nonce)
+
     def place(self, contents: Mapping[str, bytes], *, made_at: float | None, nonce: str) -> Placed:
         mine = {name: contents[name] for name in self.cache.rank_files}
         return place(mine, self.local, made_at=made_at, ownership=self.ownership, nonce=nonce)
@@ -74,6 +90,12 @@ class Entries:
     def check(self, contents: Mapping[str, bytes]) -> Mapping[str, RankFile]:
         check_entries(contents, self.manifest)
         return {}
+
+    def check_mine(self, contents: Mapping[str, bytes]) -> None:
+        self.check(contents)
+
+    def stage(self, contents: Mapping[str, bytes], *, nonce: str) -> Staged:  # noqa: ARG002 -- plan.judge_group ends such a pod before
+        raise PlaceFailed("place-failed", "FlashInfer's own store is nothing that a group installs together")
 
     def place(self, contents: Mapping[str, bytes], *, made_at: float | None, nonce: str) -> Placed:  # noqa: ARG002 -- an entry's age decides nothing
         return place_entries(contents, self.directory, ownership=self.ownership, nonce=nonce)

@@ -11,7 +11,7 @@ from autotune_init.environment import EnvironmentUnknown, Machine
 from autotune_init.facts import BadFacts, Facts, gather, load_facts, to_json
 from autotune_init.machine import this_machine
 from autotune_init.nvml import NoGpu, visible_gpus
-from autotune_init.replica_group import BadReplicaGroup, ReplicaGroup, replica_group
+from autotune_init.replica_group import BadReplicaGroup, ReplicaGroup, named, replica_group
 from autotune_init.settings import Settings
 from cache_store.clock import SystemClock
 
@@ -74,9 +74,10 @@ def _compare_with_gpu(name: str, machine: Machine) -> None:
 def learn_group(settings: Settings, environ: Mapping[str, str]) -> ReplicaGroup:
     """The pod's place in its replica. Raises `NodeUnknown`: replica-group."""
     try:
-        return replica_group(environ, nnodes=settings.group_size, node_rank=settings.node_rank)
+        found = replica_group(environ, nnodes=settings.group_size, node_rank=settings.node_rank)
     except BadReplicaGroup as problem:
         raise NodeUnknown(problem.reason, str(problem)) from None
+    return named(found, settings.group_name, environ.get("POD_NAMESPACE"))
 
 
 def machine_of(

@@ -68,6 +68,14 @@ OPTIONS: tuple[Option, ...] = (
            "N", group="engine"),
     Option("group-size", "count", None, "how many pods one replica has; default: from the controller's variables",
            "N", group="engine"),
+    Option("group-name", "text", None, "what all pods of this pod's replica are called, and those of no other replica; "
+           "default: from the controller's variables", "NAME", group="engine"),
+    Option("group-scope", "text", None, "what tells this cluster and namespace apart from others that use the same store, "
+           "where two may have replicas of one name", "NAME", group="engine"),
+    Option("group-wait", "seconds", "300", "how long a pod waits for the others of its replica before all start cold", "S",
+           group="policy"),
+    Option("pod-uid", "text", None, "this pod's UID; default: POD_UID, or what the kubelet's mounts say", "UID",
+           group="engine"),
     # -- what this node is
     Option("facts", "text", None, "what this node is, instead of probing: a file (autotune-init facts prints one), or the "
            "JSON itself", "FILE|JSON", group="node"),

@@ -7,6 +7,7 @@ in one shared volume at the same moment: every step leaves either the old or the
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +80,42 @@ def decide(contents: Mapping[str, bytes], local: LocalSet, made_at: float | None
     return Placement(tuple(write), tuple(keep), tuple(aside))
 
 
-def place(
+@dataclass(frozen=True)
+class Staged:
+    """Files that are on the disk, each beside its place. Exactly one of `commit` and `discard` follows."""
+
+    directory: Path
+    placement: Placement
+    temps: Mapping[str, Path]
+    created: tuple[Path, ...]
+    nonce: str
+
+    def commit(self) -> Placed:
+        """The renames. Raises `PlaceFailed`; then everything is as it was."""
+        if not self.temps:
+            return Placed((), self.placement.keep, {})
+        try:
+            moved = _swap(self.directory, self.temps, self.placement.aside, self.nonce)
+        except OSError as error:
+            self.discard()
+            raise _failed(error, self.directory) from error
+        _sync_directory(self.directory)
+        return Placed(self.placement.write, self.placement.keep, moved)
+
+    def discard(self) -> None:
+        for temp in self.temps.values():
+            temp.unlink(missing_ok=True)
+        _remove_empty(list(self.created))
+
+
+def stage(
     contents: Mapping[str, bytes], local: LocalSet, *, made_at: float | None, ownership: Ownership, nonce: str
-) -> Placed:
-    """Write what is missing or wrong. Idempotent. Raises `PlaceFailed`; then everything is as it was."""
+) -> Staged:
+    """Everything that can fail for want of room or rights, but the renames. Raises `PlaceFailed`; then nothing is left."""
     placement = decide(contents, local, made_at)
     directory = local.directory
     if not placement.write:
-        return Placed((), placement.keep, {})
+        return Staged(directory, placement, {}, (), nonce)
     created: list[Path] = []
     temps: dict[str, Path] = {}
     try:
@@ -94,16 +123,21 @@ def place(
         for name in placement.write:
             temps[name] = directory / f".{name}.{nonce}.tmp"
             _write_temp(temps[name], contents[name], ownership)
-        moved = _swap(directory, temps, placement.aside, nonce)
     except OSError as error:
-        for temp in temps.values():
-            temp.unlink(missing_ok=True)
-        _remove_empty(created)
-        raise PlaceFailed(
-            f"place-{_reason_of(error)}", f"{error.filename or directory}: {error.strerror}"
-        ) from error
-    _sync_directory(directory)
-    return Placed(placement.write, placement.keep, moved)
+        Staged(directory, placement, temps, tuple(created), nonce).discard()
+        raise _failed(error, directory) from error
+    return Staged(directory, placement, temps, tuple(created), nonce)
+
+
+def place(
+    contents: Mapping[str, bytes], local: LocalSet, *, made_at: float | None, ownership: Ownership, nonce: str
+) -> Placed:
+    """Write what is missing or wrong. Idempotent. Raises `PlaceFailed`; then everything is as it was."""
+    return stage(contents, local, made_at=made_at, ownership=ownership, nonce=nonce).commit()
+
+
+def _failed(error: OSError, directory: Path) -> PlaceFailed:
+    return PlaceFailed(f"place-{_reason_of(error)}", f"{error.filename or directory}: {error.strerror}")
 
 
 def move_aside(directory: Path, name: str) -> str:
@@ -165,7 +199,8 @@ def _make_directories(directory: Path, ownership: Ownership, created: list[Path]
         except FileExistsError:
             continue  # another pod made it between our look and our step
         created.append(path)
-        path.chmod(ownership.dir_mode)  # mkdir's own mode is cut by the umask
+        # mkdir's own mode is cut by the umask; a volume's group (fsGroup) is handed down by the set-group-ID bit
+        path.chmod(ownership.dir_mode | (path.stat().st_mode & stat.S_ISGID))
         _chown(path, ownership)
 
 

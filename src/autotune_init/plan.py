@@ -13,7 +13,9 @@ from autotune_init.expected_keys import Expected, missing
 from autotune_init.local_files import LocalSet
 from autotune_init.outcomes import Outcome
 from autotune_init.rank_file import RankFile
+from autotune_init.replica_group import ReplicaGroup
 from cache_store.bundle import Bundle
+from cache_store.group_roll import MAX_PODS
 from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Unusable, Vacant
 from cache_store.steps import Adopted, GaveUp, Published, Unpublished
 from cache_store.steps import Outcome as ProtocolOutcome
@@ -52,25 +54,41 @@ class Place:
     blobs: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def judge_group(answer: KeyAnswer, *, group_size: int) -> End | None:
-    """Whether this pod may deal with its replica alone; asked first, since asking an engine takes its time."""
-    size = max(group_size, answer.nnodes if isinstance(answer, EngineCache) else 1)
+def judge_group(answer: KeyAnswer, group: ReplicaGroup) -> End | None:
+    """Whether the pods of a replica can find each other; asked first, since asking an engine takes its time."""
+    nodes = answer.nnodes if isinstance(answer, EngineCache) else group.size
+    size = max(group.size, nodes)
     if size == 1:
         return None
+    why = _why_apart(answer, group, nodes)
+    if why is None:
+        return None
     detail = (
-        f"this replica has {size} pods; one warm and one cold pod can hang an engine, so this pod stays cold"
+        f"this replica has {size} pods; {why}; one warm and one cold pod can hang an engine, so it stays cold"
     )
     return End(Outcome.SKIPPED, "replica-group", detail)
 
 
+def _why_apart(answer: KeyAnswer, group: ReplicaGroup, nodes: int) -> str | None:
+    if group.size != nodes:
+        return f"its controller says {group.size} ({group.source}), its engine {nodes}"
+    if group.name is None:
+        return "nothing names it (--group-name)"
+    if group.size > MAX_PODS:
+        return f"{MAX_PODS} can settle together"
+    if isinstance(answer, EngineCache) and answer.kind == "entries":
+        return "FlashInfer's own store is nothing that pods install together"
+    return None
+
+
 def judge_key(
-    answer: KeyAnswer, *, group_size: int, allowed: frozenset[str] = frozenset()
+    answer: KeyAnswer, group: ReplicaGroup, *, allowed: frozenset[str] = frozenset()
 ) -> End | EngineCache:
     """Whether there is one place to look, and whether the pod's engine may use shared files at all.
 
     `allowed` are the known hazards that the operator takes.
     """
-    end = judge_group(answer, group_size=group_size)
+    end = judge_group(answer, group)
     if end is not None:
         return end
     if not isinstance(answer, EngineCache):

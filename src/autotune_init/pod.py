@@ -13,17 +13,20 @@ from typing import TextIO, cast
 
 from autotune_init import __version__
 from autotune_init.ending import finish_pod
-from autotune_init.engines import EngineCache
+from autotune_init.engines import EngineCache, KeyAnswer
 from autotune_init.engines.registry import ask
 from autotune_init.expected_keys import expected_keys
 from autotune_init.facts import Facts
-from autotune_init.flow import Ending, Pod, Tools, warm
+from autotune_init.flow import Ending, Membership, Pod, Tools, warm
+from autotune_init.group_flow import torn_by_deadline, warm_together
+from autotune_init.incarnation import incarnation
 from autotune_init.key_means import EngineAsker
 from autotune_init.node import NodeUnknown, learn_facts, learn_group
 from autotune_init.outcomes import Outcome
 from autotune_init.place import Ownership
 from autotune_init.plan import End, judge_group, judge_key, judge_worker, overridden
 from autotune_init.pod_report import Draft, saved_s, together, with_bundle, with_cache
+from autotune_init.replica_group import MEETING_FLAGS, ReplicaGroup, with_engine
 from autotune_init.report import Report
 from autotune_init.settings import Settings
 from autotune_init.settle_key import Policy, settle
@@ -33,10 +36,11 @@ from autotune_init.supervise import Completed, Crashed, Stopped, Supervisor
 from autotune_init.temporary import with_temporary
 from autotune_init.tune_request import TunePlace, tune_request
 from autotune_init.tuners import Tuner, TuneRequest
-from autotune_init.workload import Workload, learn_workload
+from autotune_init.workload import Workload, flag_value, learn_workload
 from cache_store.bundle import Provenance
 from cache_store.claim import Rules
 from cache_store.clock import SystemClock, fresh_nonce
+from cache_store.group_roll import GroupPlace
 from cache_store.identity import Environment, Identity
 from cache_store.steps import CheckStore, Step, Work, WriteBundle
 
@@ -60,6 +64,10 @@ class Seen:
     target: Ending | None = None
     draft: EngineCache | None = None
     told: set[str] = field(default_factory=set)
+    group: ReplicaGroup | None = None
+    member: tuple[Pod, Membership] | None = None
+    # the same while the other pods of its group count on this one
+    bound: tuple[Pod, Membership] | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -79,7 +87,10 @@ def run_pod(
     seen = Seen(engine=settings.engine)
     with with_temporary(environ, settings.cache_dir) as lent:
         run = _Run(settings, lent, clock, supervisor, seen, story)
-        ending = ending_of(supervisor.run(run.to_the_end))
+        ended = supervisor.run(run.to_the_end)
+        ending = ending_of(ended)
+        if isinstance(ended, Stopped) and ended.why == "deadline" and seen.bound is not None:
+            ending = torn_by_deadline(*seen.bound)
         if seen.scratch is not None:
             shutil.rmtree(seen.scratch, ignore_errors=True)
     report = report_of(ending, seen, settings, seconds=round(clock.monotonic() - began, 3))
@@ -111,7 +122,7 @@ class _Run:
         if settings.store:
             seen.store = StoreAccess(settings, self.environ, self.clock)
         try:
-            answer = self._key(workload, facts, group.size)
+            answer = self._key(workload, facts, group)
             if isinstance(answer, End):
                 return _ended(answer)
             return self._warm_all(answer, workload, facts)
@@ -119,10 +130,10 @@ class _Run:
             if seen.store is not None:
                 seen.store.close()
 
-    def _key(self, workload: Workload, facts: Facts, group_size: int) -> EngineCache | End:
+    def _key(self, workload: Workload, facts: Facts, group: ReplicaGroup) -> EngineCache | End:
         settings, seen = self.settings, self.seen
         recipe = ask(workload.question)
-        end = judge_group(recipe, group_size=group_size)
+        end = judge_group(recipe, _completed(group, recipe, workload))
         if end is not None:
             return end
         asker = EngineAsker(
@@ -137,7 +148,9 @@ class _Run:
             seen.cache = settled.answer
             seen.environment = self._environment(facts).name
         allowed = frozenset(settings.allow_known_bad)
-        answer = judge_key(settled.answer, group_size=group_size, allowed=allowed)
+        group = _completed(group, settled.answer, workload)
+        answer = judge_key(settled.answer, group, allowed=allowed)
+        seen.group = group if group.size > 1 else None
         if isinstance(answer, EngineCache):
             self._warn(overridden(answer, allowed))
         return answer
@@ -165,7 +178,37 @@ class _Run:
         )
         whose = "'s draft worker" if cache is self.seen.draft else ""
         self.story.tell(f"{cache.engine} {cache.engine_version}{whose} will look in {cache.directory}")
-        return warm(self._pod(cache, identity, workload, facts), self._tools(cache, workload, facts, tuner))
+        pod = self._pod(cache, identity, workload, facts)
+        tools = self._tools(cache, workload, facts, tuner)
+        if self.seen.group is not None:
+            return self._warm_in_group(pod, self.seen.group, tools)
+        return warm(pod, tools)
+
+    def _warm_in_group(self, pod: Pod, group: ReplicaGroup, tools: Tools) -> Ending:
+        settings, seen = self.settings, self.seen
+        place = GroupPlace(
+            settings.group_scope or "",
+            group.name or "",
+            group.size,
+            pod.identity.address,
+            restarts_alone=group.restarts_alone,
+        )
+        membership = Membership(
+            place, group.node_rank, self._incarnation(), settings.group_wait_s, self._bind, self._release
+        )
+        pod = replace(pod, group=membership)
+        seen.member = (pod, membership)
+        self.story.tell(f"pod {group.node_rank} of {group.size} of {group.name} ({group.source})")
+        return warm_together(pod, membership, tools)
+
+    def _bind(self) -> None:
+        self.seen.bound = self.seen.member
+
+    def _release(self) -> None:
+        self.seen.bound = None
+
+    def _incarnation(self) -> str:
+        return incarnation(self.settings.pod_uid, self.environ, fresh_nonce)
 
     def _warn(self, warnings: tuple[str, ...]) -> None:
         self.seen.warnings = (*self.seen.warnings, *warnings)
@@ -253,6 +296,14 @@ class _Run:
         elif isinstance(step, Work) and cache.key not in self.seen.told:
             self.seen.told.add(cache.key)
             self.story.tell(f"this pod tunes, with {self.settings.tuner}")
+
+
+def _completed(group: ReplicaGroup, answer: KeyAnswer, workload: Workload) -> ReplicaGroup:
+    if not isinstance(answer, EngineCache):
+        return group
+    return with_engine(
+        group, flag_value(workload.command.argv, *MEETING_FLAGS), answer.nnodes, answer.node_rank
+    )
 
 
 def _ended(end: End) -> Ending:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+# flags with the address at which an engine's nodes meet: SGLang's two spellings, and vLLM's
+MEETING_FLAGS = ("--dist-init-addr", "--nccl-init-addr", "--master-addr")
 _NUMBER = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 _GROVE_LEADER = "-ldr"
 _GROVE_WORKER = "-wkr"
@@ -41,6 +43,7 @@ class ReplicaGroup:
     size: int
     node_rank: int
     source: str
+    restarts_alone: bool = True
 
 
 def replica_group(
@@ -103,6 +106,22 @@ def _group(
     return ReplicaGroup(name, pods, number, source)
 
 
+def named(group: ReplicaGroup, name: str | None, namespace: str | None) -> ReplicaGroup:
+    """With the name that the operator states, else the controller's; names are unique within a namespace at best."""
+    chosen = name or group.name
+    return replace(group, name=f"{namespace}/{chosen}" if chosen and namespace else chosen)
+
+
+def with_engine(group: ReplicaGroup, meeting: str | None, nnodes: int, node_rank: int) -> ReplicaGroup:
+    """Completed by what the engine's own command line says of its nodes, where no controller has said anything.
+
+    `meeting` is the address at which they meet: the same on all of them, and of no other replica.
+    """
+    if group.size > 1 or nnodes <= 1:
+        return group
+    return ReplicaGroup(group.name or meeting, nnodes, node_rank, "the engine's command line")
+
+
 def _leader_worker_set(environ: Mapping[str, str], stated: _Stated) -> ReplicaGroup | None:
     """Injected into init containers too. Older RoleBasedGroups set LWS_WORKER_INDEX beside RBG_LWP_GROUP_SIZE."""
     rank, size = _number(environ, "LWS_WORKER_INDEX"), _number(environ, "LWS_GROUP_SIZE")
@@ -111,7 +130,8 @@ def _leader_worker_set(environ: Mapping[str, str], stated: _Stated) -> ReplicaGr
     name = environ.get("LWS_LEADER_ADDRESS") or environ.get("RBG_LWP_LEADER_ADDRESS") or None
     if size is None:
         size = _number(environ, "RBG_LWP_GROUP_SIZE")
-    return _group("LeaderWorkerSet", name, ("LWS_WORKER_INDEX", rank), ("LWS_GROUP_SIZE", size), stated)
+    found = _group("LeaderWorkerSet", name, ("LWS_WORKER_INDEX", rank), ("LWS_GROUP_SIZE", size), stated)
+    return replace(found, restarts_alone=False)  # restartPolicy RecreateGroupOnPodRestart, its default
 
 
 def _role_based_group(environ: Mapping[str, str], stated: _Stated) -> ReplicaGroup | None:

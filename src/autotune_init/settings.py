@@ -43,6 +43,10 @@ class Settings:
     cache_dir: str | None = None
     node_rank: int | None = None
     group_size: int | None = None
+    group_name: str | None = None
+    group_scope: str | None = None
+    group_wait_s: float = 300.0
+    pod_uid: str | None = None
     facts: str | None = None
     gpu_name: str | None = None
     identity_extra: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn, TypeVar
 
@@ -57,12 +58,27 @@ from cache_store.steps import (
 )
 
 CLAIM_TRIES = 4
+LEADER_LOOK_S = 5.0  # how often a group's pod looks whether its leader has begun
 # a claim must stay far below claim.MAX_CLAIM_BYTES, or nobody could read it
 TAIL_LINES = 20
 TAIL_LINE_LENGTH = 400
 PUBLISH_TRIES = 6
 Protocol = Generator[Step, Answer, Outcome]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class GroupRole:
+    """A pod of a replica group, whose `holder` is the whole group.
+
+    Only the leader claims and commits. With `shares_work` every pod tunes its own ranks, as soon as it sees the
+    group's claim; else the leader tunes for all. `leader_wait_s`: how long nobody may have begun before the pod gives
+    up.
+    """
+
+    leads: bool
+    shares_work: bool
+    leader_wait_s: float
 
 
 class _Stop(Exception):  # noqa: N818 -- carries an outcome up through nested generators
@@ -91,6 +107,7 @@ class Participant:
         wait_until: float,
         deadline: float,
         may_tune: bool = True,
+        group: GroupRole | None = None,
     ) -> None:
         self.holder = holder
         self.rules = rules
@@ -101,11 +118,15 @@ class Participant:
         self.wait_until = min(wait_until, deadline)
         self.deadline = deadline
         self.may_tune = may_tune
+        self.group = group
         self._etag_seen: tuple[str, float] | None = None
         self._claim_etag: str | None = None
         self._claim: Claim | None = None
         self._held_since = 0.0
         self._is_lost = False
+        self._began = monotonic()
+        self._seen_claim: Claim | None = None
+        self._joined_epoch = -1
 
     def run(self, first: RegisterState) -> Protocol:
         """From what the lookup saw to an outcome. `Cancelled` may be thrown in at any step; it is raised again."""
@@ -126,6 +147,8 @@ class Participant:
             if isinstance(verdict, CoolingDown):
                 detail = f"the last tune failed ({verdict.error}); again in {verdict.remaining_s:.0f} s"
                 return GaveUp("tune-failed-recently", detail, verdict.tail)
+            if self.group is not None and not self.group.leads:
+                verdict = yield from self._as_member(verdict, self.group)
             if isinstance(verdict, MayTake):
                 if not self.may_tune:
                     return GaveUp("miss", "nothing was published for this key, and nobody is tuning it")
@@ -138,6 +161,33 @@ class Participant:
                     return (yield from self._hold(base))
                 verdict = MustWait(self.rules.lease_s, None)
             yield from self._wait_for_bundle(verdict, base)
+
+    def _as_member(
+        self, verdict: MayTake | MustWait, group: GroupRole
+    ) -> Generator[Step, Answer, MayTake | MustWait]:
+        """A member never claims: it joins its group's tune, or waits for its leader to begin one."""
+        if isinstance(verdict, MayTake):
+            if self.monotonic() >= self._began + group.leader_wait_s:
+                raise _Stop(GaveUp("group-leader-absent", "the group's first pod has not begun"))
+            return MustWait(LEADER_LOOK_S, None)
+        claim = self._seen_claim
+        if claim is None or claim.holder != self.holder or claim.epoch == self._joined_epoch:
+            return verdict
+        self._began = self.monotonic()  # the leader is there: should it go, another is given its time
+        if group.shares_work:
+            self._joined_epoch = claim.epoch
+            yield from self._join(claim.epoch)
+        return MustWait(LEADER_LOOK_S, None)
+
+    def _join(self, epoch: int) -> Generator[Step, Answer, None]:
+        """Tune this pod's own ranks; the tune leaves its part, or its failure, where the leader looks."""
+        while True:
+            answer = yield Work(self.rules.renew_s, epoch)
+            if isinstance(answer, Failed):
+                raise _Stop(GaveUp(answer.reason, answer.detail, answer.tail))
+            if not isinstance(answer, StillRunning):
+                return
+            yield from self._adopt_if_there()
 
     def _base_of(self, state: RegisterState, *, is_first: bool) -> str | None:
         """The tag that a publish must still find (None: nothing). Stops the run where the register settles it."""
@@ -166,7 +216,7 @@ class Participant:
         if isinstance(answer, Unreachable):
             raise _Stop(GaveUp(answer.reason, answer.detail))
         if isinstance(answer, Absent):
-            self._claim_etag = None
+            self._claim_etag = self._seen_claim = None
             return MayTake(1, "nobody ever claimed it")
         seen = _expect(answer, Seen)
         now = self.monotonic()
@@ -176,6 +226,7 @@ class Participant:
         self._claim_etag = seen.etag
         age_s = unchanged_s if seen.age_s is None else max(seen.age_s, unchanged_s)
         claim = parse_claim(seen.body)
+        self._seen_claim = claim if isinstance(claim, Claim) else None
         if seen.age_s is None and seen.written_at and isinstance(claim, Claim) and claim.state == "failed":
             # a cool-down, unlike a lease, may trust this pod's wall clock: if it is wrong, one tune more or less is
             # run. Without it a pod that has just arrived would find every failure, however old, to be fresh
@@ -268,7 +319,7 @@ class Participant:
     def _hold(self, base: str | None) -> Protocol:
         try:
             while True:
-                answer = yield Work(self.rules.renew_s)
+                answer = yield Work(self.rules.renew_s, self._epoch)
                 if isinstance(answer, StillRunning):
                     yield from self._renew()
                     if self._is_lost:
@@ -296,10 +347,14 @@ class Participant:
             yield StopWork()
             raise _Stop(Adopted(state.bundle, state.etag, waited=True))
 
-    def _publish(self, work: Finished, base: str | None) -> Protocol:
+    @property
+    def _epoch(self) -> int:
         if self._claim is None:
-            raise AssertionError("publishing without ever having claimed")
-        bundle = work.compose(self._claim.epoch, self.nonce())
+            raise AssertionError("tuning without ever having claimed")
+        return self._claim.epoch
+
+    def _publish(self, work: Finished, base: str | None) -> Protocol:
+        bundle = work.compose(self._epoch, self.nonce())
         problem = Unreachable("store-unavailable", "the write was never settled", is_final=False)
         for digest, body in sorted(work.blobs.items()):
             answer = yield WriteBlob(digest, body)

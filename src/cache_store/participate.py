@@ -41,8 +41,8 @@ from cache_store.steps import (
 class Tune(Protocol):
     """A tune that runs beside the protocol, so that a heartbeat never waits for it."""
 
-    def run_for(self, max_s: float) -> StillRunning | Finished | Failed:
-        """Begin if not begun; answer as soon as it is over, or after `max_s`."""
+    def run_for(self, max_s: float, epoch: int) -> StillRunning | Finished | Failed:
+        """Begin if not begun; answer as soon as it is over, or after `max_s`. `epoch` as in `steps.Work`."""
 
     def cancel(self) -> None:
         """End it and everything it started. Idempotent; safe if it never began."""
@@ -51,8 +51,8 @@ class Tune(Protocol):
 class NoTune:
     """For a participant that may not tune."""
 
-    def run_for(self, max_s: float) -> StillRunning | Finished | Failed:
-        raise AssertionError(f"a participant that may not tune was about to, for {max_s} s")
+    def run_for(self, max_s: float, epoch: int) -> StillRunning | Finished | Failed:
+        raise AssertionError(f"a participant that may not tune was about to, for {max_s} s (epoch {epoch})")
 
     def cancel(self) -> None:
         """There is nothing to cancel."""
@@ -106,7 +106,7 @@ class Driver:
             return Done()
         if isinstance(step, Work):
             self._clock.sleep(0)  # a stop that came while nothing slept is noticed here
-            answer = self._tune.run_for(step.max_s)
+            answer = self._tune.run_for(step.max_s, step.epoch)
             self._clock.sleep(0)
             return answer
         if isinstance(step, StopWork):

@@ -61,9 +61,13 @@ class Wait:
 
 @dataclass(frozen=True)
 class Work:
-    """Start the tune if it has not begun, and let it run for at most `max_s`. Answer: StillRunning|Finished|Failed."""
+    """Start the tune if it has not begun, and let it run for at most `max_s`. Answer: StillRunning|Finished|Failed.
+
+    `epoch` is the claim's under which it runs: parts of a replica group belong to one.
+    """
 
     max_s: float
+    epoch: int = 0
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class FakeTune:
         self.left = None
         self.is_cancelled = False
 
-    def run_for(self, max_s):
+    def run_for(self, max_s, epoch):
         if self.left is None:
             self.counter.append(self)
             self.left = self.seconds

@@ -12,6 +12,8 @@ from examples.overlays import check
 from tests.overlays.rendering import OVERLAYS, ROOT, charts, output_of, read
 from tests.overlays.targets import TARGETS
 
+from autotune_init.replica_group import replica_group
+
 FACTS = ROOT / "examples" / "facts-h100.json"
 MODEL = ROOT / "examples" / "model"
 PROGRAM = Path(sys.executable).parent / "autotune-init"
@@ -102,11 +104,11 @@ def test_vllms_ray_script_of_lws_is_refused_by_name(tmp_path):
     assert "script" in answer["detail"]
 
 
-def test_a_group_of_several_pods_stays_cold(tmp_path):
+def test_a_group_of_several_pods_finds_itself_by_the_variables_of_lws(tmp_path):
     words, environ = as_the_kubelet_starts_it(init_container("lws", tmp_path), GROUP)
     assert words[words.index("--nnodes") + 1] == "2"
-    report = json.loads(output_of([str(PROGRAM), "run", "--facts", str(FACTS), "--", *words], env=environ))
-    assert (report["outcome"], report["reason"], report["exit_code"]) == ("skipped", "replica-group", 0)
+    group = replica_group(environ)
+    assert (group.name, group.size, group.source) == (environ["LWS_LEADER_ADDRESS"], 2, "LeaderWorkerSet")
 
 
 def test_the_line_of_the_preset_of_kserve_is_refused_by_name(tmp_path):

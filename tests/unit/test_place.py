@@ -199,3 +199,16 @@ def test_given_several_pods_when_they_place_into_one_volume_then_every_name_is_a
 
     assert torn == []
     assert tree(tmp_path) == NEW
+
+
+def test_directories_below_a_volume_with_a_common_group_keep_that_group(tmp_path):
+    """The kubelet sets fsGroup's set-group-ID bit on a volume; without it an engine of another uid is shut out below."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    volume.chmod(0o2775)
+    target = volume / "flashinfer" / "key"
+
+    place({"a.json": b"{}"}, examine(target, ("a.json",), H100, must_agree=False), made_at=None,
+          ownership=Ownership(dir_mode=0o775), nonce="n")  # fmt: skip
+
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (target.parent, target)] == [0o2775, 0o2775]

@@ -1,5 +1,7 @@
 """The decision table, one row a line."""
 
+import dataclasses
+
 import pytest
 from tests.bundles import bundle, tombstone
 
@@ -16,6 +18,7 @@ from autotune_init.plan import (
     judge_worker,
     overridden,
 )
+from autotune_init.replica_group import ReplicaGroup
 from cache_store.register import Hit, Quarantined, Unreachable, Unusable, Vacant
 from cache_store.steps import Adopted, GaveUp, Published, Unpublished
 
@@ -96,24 +99,30 @@ def test_after_participation(outcome, expected):
     assert after_participation(outcome) == expected
 
 
-def replaced(**changes):
-    import dataclasses
+SINGLE = ReplicaGroup(None, 1, 0, "nothing")
+PAIR = ReplicaGroup("lws-0", 2, 1, "LeaderWorkerSet")
 
+
+def replaced(**changes):
     return dataclasses.replace(CACHE, **changes)
 
 
 @pytest.mark.parametrize(
-    ("answer", "group_size", "reason"),
+    ("answer", "group", "reason"),
     [
-        (Refusal("unknown-engine-version", "0.9"), 1, "unknown-engine-version"),
-        (NotCached("engine-does-not-tune", "x"), 1, "engine-does-not-tune"),
-        (replaced(bound_to_gpu=True), 1, "bound-to-gpu"),
-        (CACHE, 2, "replica-group"),
-        (replaced(nnodes=2), 1, "replica-group"),
+        (Refusal("unknown-engine-version", "0.9"), SINGLE, "unknown-engine-version"),
+        (Refusal("unknown-engine-version", "0.9"), PAIR, "unknown-engine-version"),
+        (NotCached("engine-does-not-tune", "x"), SINGLE, "engine-does-not-tune"),
+        (replaced(bound_to_gpu=True), SINGLE, "bound-to-gpu"),
+        (CACHE, PAIR, "replica-group"),
+        (replaced(nnodes=2), SINGLE, "replica-group"),
+        (replaced(nnodes=2), dataclasses.replace(PAIR, name=None), "replica-group"),
+        (replaced(nnodes=300), dataclasses.replace(PAIR, size=300), "replica-group"),
+        (replaced(nnodes=2, kind="entries"), PAIR, "replica-group"),
     ],
 )
-def test_a_key_that_is_no_use_ends_the_run_with_a_listed_reason(answer, group_size, reason):
-    end = judge_key(answer, group_size=group_size)
+def test_a_key_that_is_no_use_ends_the_run_with_a_listed_reason(answer, group, reason):
+    end = judge_key(answer, group)
 
     assert (end.outcome, end.reason) == (Outcome.SKIPPED, reason)
     assert reason in REASONS or any(reason.startswith(known) for known in REASONS if known.endswith("-"))
@@ -131,13 +140,13 @@ CLEARED = replaced(engine_version="0.5.20", draft=CACHE)
 
 
 def test_a_known_hazard_ends_the_run_with_its_source_unless_it_is_allowed_and_then_it_is_told():
-    end = judge_key(CLEARED, group_size=1)
+    end = judge_key(CLEARED, SINGLE)
 
     assert (end.outcome, end.reason) == (Outcome.SKIPPED, "known-bad-sglang-draft-clears-target")
     assert "39678" in end.detail
     assert strict_exit_code(end.outcome, end.reason) == 24
     allowed = frozenset({"sglang-draft-clears-target"})
-    assert judge_key(CLEARED, group_size=1, allowed=allowed) == CLEARED
+    assert judge_key(CLEARED, SINGLE, allowed=allowed) == CLEARED
     [warning] = overridden(CLEARED, allowed)
     assert warning.startswith("DANGER")
     assert overridden(CACHE, allowed) == overridden(CLEARED, frozenset()) == ()
@@ -146,8 +155,12 @@ def test_a_known_hazard_ends_the_run_with_its_source_unless_it_is_allowed_and_th
 def test_files_of_one_gpu_are_not_shared_whatever_is_allowed():
     bound = replaced(bound_to_gpu=True)
 
-    assert judge_key(bound, group_size=1, allowed=ids()).reason == "bound-to-gpu"
+    assert judge_key(bound, SINGLE, allowed=ids()).reason == "bound-to-gpu"
+
+
+def test_a_key_of_pods_that_can_find_each_other_is_used():
+    assert judge_key(replaced(nnodes=2), PAIR) == replaced(nnodes=2)
 
 
 def test_a_key_of_a_single_pod_is_used():
-    assert judge_key(CACHE, group_size=1) == CACHE
+    assert judge_key(CACHE, SINGLE) == CACHE

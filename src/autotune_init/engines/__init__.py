@@ -57,6 +57,7 @@ class EngineCache:
     hashed. `ranks_must_agree` says that the engine throws the files away unless they are equal as JSON.
     `bound_to_gpu` says that the file names carry a GPU's UUID: such files cannot be shared.
     `resolved` are the fields in the spelling of docs (tp_size, quantization, ...), for tuners.
+    `nnodes` pods make one replica, and this one is number `node_rank` of them.
     `tunes` says whether the engine tunes at all in this configuration; None where only the loaded model decides.
     `draft` is the draft worker's own cache, where there is one that may tune.
     `kind` "entries": FlashInfer's own store, one file an entry. Then `directory` ends in the environment's hash, and no
@@ -78,6 +79,7 @@ class EngineCache:
     ranks_must_agree: bool = False
     bound_to_gpu: bool = False
     nnodes: int = 1
+    node_rank: int = 0
     tunes: bool | None = None
     tunes_why: str = ""
     draft: EngineCache | None = None

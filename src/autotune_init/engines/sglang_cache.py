@@ -93,6 +93,7 @@ def compose(
         ranks_must_agree=release.ranks_must_agree,
         bound_to_gpu=is_bound,
         nnodes=sizes.nnodes,
+        node_rank=shape.node_rank,
         tunes=tunes.value,
         tunes_why=tunes.why,
     )

@@ -201,6 +201,7 @@ def _files(question: Question, release: Release, worker: Worker, source: str) ->
         resolved=dict(worker.fields),
         source=source,
         nnodes=nnodes,
+        node_rank=node,
         tunes=worker.tunes,
         tunes_why=worker.tunes_why,
     )

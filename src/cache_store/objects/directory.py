@@ -140,7 +140,9 @@ class DirectoryStore:
         return self._versioned(self._root / key)
 
     def _versioned(self, plain: Path) -> VersionedFile:
-        return VersionedFile(plain, nonce=self._nonce, file_mode=self._file_mode, dir_mode=self._dir_mode)
+        return VersionedFile(
+            plain, root=self._root, nonce=self._nonce, file_mode=self._file_mode, dir_mode=self._dir_mode
+        )
 
     def _check_root(self) -> None:
         if not self._root.is_dir():

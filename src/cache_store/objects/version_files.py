@@ -25,8 +25,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,10 +54,19 @@ class Stepped:
 
 
 class VersionedFile:
-    """The plain file `plain` and its versions. Every method raises `OSError` as it comes."""
+    """The plain file `plain` below the store's `root`, and its versions. Every method raises `OSError` as it comes."""
 
-    def __init__(self, plain: Path, *, nonce: Callable[[], str], file_mode: int, dir_mode: int) -> None:
+    def __init__(
+        self,
+        plain: Path,
+        *,
+        root: Path | None = None,
+        nonce: Callable[[], str],
+        file_mode: int,
+        dir_mode: int,
+    ) -> None:
         self._plain = plain
+        self._root = root or plain.parent
         self._versions = plain.with_name(HIDDEN + plain.name)
         self._nonce = nonce
         self._file_mode = file_mode
@@ -81,7 +90,8 @@ class VersionedFile:
         """`body` on disk, beside the versions, under a name that only we know. The caller removes it."""
         self._make_directories(self._versions)
         temp = self._versions / f"tmp-{self._nonce()}"
-        descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._file_mode)
+        with self._unless_unfinished(self._versions):
+            descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._file_mode)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(body)
@@ -166,10 +176,30 @@ class VersionedFile:
             return
         self._make_directories(directory.parent)
         try:
-            directory.mkdir()
+            with self._unless_unfinished(directory.parent):
+                directory.mkdir()
         except FileExistsError:
             return
-        directory.chmod(self._dir_mode)
+        # chmod(2) takes away the set-group-ID bit that a volume's directory hands down (fsGroup), and with it the
+        # common group of everything below
+        inherited = directory.stat().st_mode & stat.S_ISGID
+        directory.chmod(self._dir_mode | inherited)
+
+    @contextmanager
+    def _unless_unfinished(self, directory: Path) -> Iterator[None]:
+        """Between another user's mkdir and chmod we are refused, for a moment: that is no reason to give up."""
+        try:
+            yield
+        except PermissionError as error:
+            seen = directory.stat()
+            mode = stat.S_IMODE(seen.st_mode)
+            is_another_pods = self._root in directory.parents and seen.st_uid != os.geteuid()
+            is_fresh = mode & 0o700 == 0o700 and mode & self._dir_mode != self._dir_mode
+            if not (is_another_pods and is_fresh):
+                raise
+            raise BlockingIOError(
+                errno.EAGAIN, f"{directory} has mode {mode:04o}, which shuts this user out"
+            ) from error
 
 
 def sweep(directory: Path, now: float) -> None:
