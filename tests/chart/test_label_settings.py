@@ -35,11 +35,18 @@ def test_annotations_say_what_is_true_of_this_pod_alone(api, attached):
         "p", engine(), annotations={f"autotune-cache.dev/{name}": value for name, value in said.items()}
     )
     env = injected(api, attached, given).env("autotune-init")
+    assert env.pop("AUTOTUNE_GROUP_SCOPE").rpartition("/")[2] == attached
     assert {name: env[name] for name in env if name.startswith(("AUTOTUNE_", "SGLANG"))} == {
         "AUTOTUNE_STORE": "s3://models/autotune", "AUTOTUNE_TUNER": "none", "AUTOTUNE_DEADLINE": "1800", "AUTOTUNE_WAIT": "900",
-        "AUTOTUNE_RESOLVER": "auto", "AUTOTUNE_ENGINE": "sglang", "AUTOTUNE_ENGINE_VERSION": "0.5.23", "AUTOTUNE_CACHE_DIR": "/cache",
+        "AUTOTUNE_GROUP_WAIT": "300", "AUTOTUNE_RESOLVER": "auto", "AUTOTUNE_ENGINE": "sglang", "AUTOTUNE_ENGINE_VERSION": "0.5.23", "AUTOTUNE_CACHE_DIR": "/cache",
         "AUTOTUNE_GPU_NAME": "NVIDIA H200", "SGLANG_CACHE_DIR": "/cache",
     }  # fmt: skip
+
+
+def test_replicas_of_two_clusters_are_told_apart_by_what_is_stated_else_by_the_cluster_itself(api):
+    stated = api.attached({"tuning": {"groupScope": "prod-eu"}})
+    env = injected(api, stated, pod("p", engine())).env("autotune-init")
+    assert env["AUTOTUNE_GROUP_SCOPE"] == f"prod-eu/{stated}"
 
 
 @pytest.mark.parametrize(("name", "value"), [("engine", "tgi"), ("tuner", "best")])

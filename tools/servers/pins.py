@@ -122,6 +122,12 @@ _VERSITYGW = Module(
     "v1.8.0",
     "a second production S3 dialect (DELETE honours If-Match)",
 )
+_LWS = Module(
+    "lws",
+    "sigs.k8s.io/lws",
+    "v0.9.0",
+    "the controller whose groups start together; v0.10.0 is not on the module proxy (CRDs: tools/charts)",
+)
 
 PROGRAMS = (
     Program(
@@ -140,6 +146,7 @@ PROGRAMS = (
     ),
     Program("kube-scheduler", _KUBERNETES, "k8s.io/kubernetes/cmd/kube-scheduler", _KUBERNETES_VERSION),
     Program("kubelet", _KUBERNETES, "k8s.io/kubernetes/cmd/kubelet", _KUBERNETES_VERSION),
+    Program("lws-controller", _LWS, "sigs.k8s.io/lws/cmd"),
     Program("minio", _MINIO, "github.com/minio/minio"),
     Program("versitygw", _VERSITYGW, "github.com/versity/versitygw/cmd/versitygw", is_default=False),
 )

@@ -113,6 +113,15 @@ secretRef:
 {{- end }}
 
 {{/*
+What tells this cluster's replicas apart from those of another one that uses the same bucket: as stated, else the UID of
+kube-system, which `helm template` cannot look up. Ends in a slash, or is empty.
+*/}}
+{{- define "autotune-cache.scope" -}}
+{{- $cluster := .Values.tuning.groupScope | default (dig "metadata" "uid" "" (lookup "v1" "Namespace" "" "kube-system")) -}}
+{{- if $cluster }}{{ $cluster }}/{{ end }}
+{{- end }}
+
+{{/*
 What the program is told: a list of name with either a value, or `cel` where a pod's annotation may say otherwise. Empty
 ones are left out.
 */}}
@@ -129,6 +138,9 @@ ones are left out.
     string(variables.spec.?activeDeadlineSeconds.orValue({{ mul 4 (int $tuning.deadlineSeconds) }}) < {{ mul 4 (int $tuning.deadlineSeconds) }} ?
     variables.spec.activeDeadlineSeconds / 4 + 1 : {{ int $tuning.deadlineSeconds }})
 - {name: AUTOTUNE_WAIT, value: {{ $tuning.waitSeconds | int | toString | toJson }}}
+- {name: AUTOTUNE_GROUP_WAIT, value: {{ $tuning.groupWaitSeconds | int | toString | toJson }}}
+{{- $scope := include "autotune-cache.scope" . }}
+- {name: AUTOTUNE_GROUP_SCOPE, value: {{ printf "%s%s" $scope .Release.Namespace | toJson }}, cel: {{ printf "'%s' + request.namespace" $scope | toJson }}}
 - {name: AUTOTUNE_RESOLVER, value: {{ $tuning.resolver | toJson }}}
 - {name: AUTOTUNE_ENGINE, value: {{ $tuning.engine | toJson }}, cel: variables.kind}
 - {name: AUTOTUNE_ENGINE_VERSION, value: "", cel: "string(variables.ann[?'autotune-cache.dev/engine-version'].orValue(''))"}
