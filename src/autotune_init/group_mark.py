@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-NAME = ".autotune-cache-group.json"
+NAME = ".autotune-cache-group"  # hidden, and no .json: nobody who lists rank files takes it for one
 SCHEMA = "autotune-cache/group-mark/v1"
 _MAX_BYTES = 4096
 _STATES = ("bound", "warm", "torn")

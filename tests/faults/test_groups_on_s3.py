@@ -209,7 +209,7 @@ def test_a_pod_killed_on_the_roll_and_run_again_follows_what_was_decided_without
     pods = group("b")
     first = pods.pods[0].start()
     wait_for(
-        lambda: (pods.pods[0].cache).exists() and list(pods.pods[0].cache.rglob(".autotune-cache-group.json"))
+        lambda: (pods.pods[0].cache).exists() and list(pods.pods[0].cache.rglob(".autotune-cache-group"))
     )
     time.sleep(0.5)
     first.send_signal(signal.SIGKILL)
@@ -228,7 +228,7 @@ def test_a_pod_that_was_counted_on_and_finds_no_store_ends_with_26_once_and_then
     pods = group("b")
     first = pods.pods[0].start()
     wait_for(
-        lambda: (pods.pods[0].cache).exists() and list(pods.pods[0].cache.rglob(".autotune-cache-group.json"))
+        lambda: (pods.pods[0].cache).exists() and list(pods.pods[0].cache.rglob(".autotune-cache-group"))
     )
     time.sleep(0.5)
     first.send_signal(signal.SIGKILL)

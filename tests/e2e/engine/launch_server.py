@@ -14,7 +14,7 @@ def found(root: Path) -> dict[str, object]:
     for path in sorted(
         Path(folder, name) for folder, _, names in os.walk(root / "flashinfer") for name in names
     ):
-        if "autotune" in path.parts:
+        if "autotune" in path.parts and not path.name.startswith("."):
             document = json.loads(path.read_bytes())
             files[str(path.relative_to(root))] = {
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
