@@ -75,6 +75,7 @@ class Pod:
     rules: Rules
     wait_until: float
     deadline: float
+    tune_time_s: float | None = None
     expected: Expected = field(default_factory=Expected)
     allowed_bad: frozenset[str] = frozenset()
     group: Membership | None = None
@@ -172,6 +173,7 @@ def participate(
         wait_until=pod.wait_until,
         deadline=pod.deadline,
         may_tune=tools.tuner is not None,
+        expected_s=pod.tune_time_s,
         group=GroupRole(group.rank == 0, _shares_work(pod, tools), group.patience_s)
         if group is not None and tools.tuner is not None
         else None,

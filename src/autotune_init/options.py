@@ -93,6 +93,8 @@ OPTIONS: tuple[Option, ...] = (
            "and AUTOTUNE_DEADLINE_S, and for FlashInfer's own store FLASHINFER_AUTOTUNE_CACHE_DIR", "CMD", group="tuning"),
     Option("max-tokens", "count", "8192", "tune buckets up to this many tokens", "N", group="tuning"),
     Option("cooldown", "seconds", "600", "after a failed tune nobody tries again for this long", "S", group="tuning"),
+    Option("tune-time", "seconds", None, "how long a tune takes here, roughly: pods that wait for it then hardly ask before; "
+           "default: as long as the last one of this key", "S", group="tuning"),
     Option("holder", "text", None, "this pod's name in the lease, for people; default: the host name", "NAME",
            group="tuning"),
     # -- time and failure

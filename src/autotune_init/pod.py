@@ -237,6 +237,7 @@ class _Run:
             rules=Rules(cooldown_s=settings.cooldown_s),
             wait_until=self.clock.monotonic() + settings.wait_s,
             deadline=self.supervisor.soft,
+            tune_time_s=settings.tune_time_s,
             expected=expected_keys(
                 cache, self._config_of(cache, workload), settings.max_tokens, workload.question.environ
             ),

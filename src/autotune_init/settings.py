@@ -55,6 +55,7 @@ class Settings:
     tuner_command: str | None = None
     max_tokens: int = 8192
     cooldown_s: float = 600.0
+    tune_time_s: float | None = None
     holder: str | None = None
     deadline_s: float = 1800.0
     wait_s: float = 900.0

@@ -82,8 +82,8 @@ class Rules:
     margin_s: float = 5.0
     max_hold_s: float = 1800.0
     cooldown_s: float = 600.0
-    poll_s: float = 5.0
-    start_jitter_s: float = 1.0
+    poll_s: float = 6.5
+    start_jitter_s: float = 2.0
 
 
 @dataclass(frozen=True)

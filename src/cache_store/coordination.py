@@ -17,21 +17,17 @@ import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NoReturn, TypeVar
 
 from cache_store.claim import (
-    Claim,
     CoolingDown,
     MayTake,
     MustWait,
     Rules,
-    judge,
-    parse_claim,
 )
 from cache_store.clock import Cancelled
+from cache_store.lease import ClaimUnsettled, Lease
 from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Unusable, Vacant
 from cache_store.steps import (
-    Absent,
     Adopted,
     Answer,
     CheckStore,
@@ -43,8 +39,6 @@ from cache_store.steps import (
     Outcome,
     Published,
     ReadBundle,
-    ReadClaim,
-    Seen,
     Step,
     StillRunning,
     StopWork,
@@ -54,17 +48,20 @@ from cache_store.steps import (
     Work,
     WriteBlob,
     WriteBundle,
-    WriteClaim,
+    expect,
+    unexpected,
 )
 
-CLAIM_TRIES = 4
+PROBE_TRIES = 6  # one probe is nine requests: at a store that loses one in ten, four would all fail too often
+START_SKEW = 0.25
+POLL_SPREAD = 0.15
+EARLY = 0.1  # of what the holder expects
 LEADER_LOOK_S = 5.0  # how often a group's pod looks whether its leader has begun
 # a claim must stay far below claim.MAX_CLAIM_BYTES, or nobody could read it
 TAIL_LINES = 20
 TAIL_LINE_LENGTH = 400
 PUBLISH_TRIES = 6
 Protocol = Generator[Step, Answer, Outcome]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -108,24 +105,21 @@ class Participant:
         deadline: float,
         may_tune: bool = True,
         group: GroupRole | None = None,
+        expected_s: float | None = None,
     ) -> None:
         self.holder = holder
         self.rules = rules
         self.rng = rng
         self.nonce = nonce
         self.monotonic = monotonic
-        self.now = now
         self.wait_until = min(wait_until, deadline)
         self.deadline = deadline
         self.may_tune = may_tune
         self.group = group
-        self._etag_seen: tuple[str, float] | None = None
-        self._claim_etag: str | None = None
-        self._claim: Claim | None = None
-        self._held_since = 0.0
-        self._is_lost = False
+        self.expected_s = expected_s
+        self.lease = Lease(holder=holder, rules=rules, rng=rng, nonce=nonce, monotonic=monotonic, now=now)
+        self._has_waited = False
         self._began = monotonic()
-        self._seen_claim: Claim | None = None
         self._joined_epoch = -1
 
     def run(self, first: RegisterState) -> Protocol:
@@ -140,10 +134,14 @@ class Participant:
     def _run(self, first: RegisterState) -> Protocol:
         base = self._base_of(first, is_first=True)
         if self.may_tune:
-            yield from self._pause(self.rng.uniform(0, self.rules.start_jitter_s))
+            # most of the fleet late, a few early: the first has claimed before many others probe the store and claim,
+            # too (the feedback timers of reliable multicast: Nonnenmacher and Biersack, 1998)
+            yield from self._pause(self.rules.start_jitter_s * self.rng.random() ** START_SKEW)
         is_checked = False
         while True:
             verdict = yield from self._look_at_claim()
+            if isinstance(verdict, MayTake) and self._has_waited:
+                verdict = yield from self._look_once_more(verdict)
             if isinstance(verdict, CoolingDown):
                 detail = f"the last tune failed ({verdict.error}); again in {verdict.remaining_s:.0f} s"
                 return GaveUp("tune-failed-recently", detail, verdict.tail)
@@ -159,7 +157,7 @@ class Participant:
                     # the previous holder may have published between our first look and our claim
                     base = self._base_of((yield from self._bundle()), is_first=False)
                     return (yield from self._hold(base))
-                verdict = MustWait(self.rules.lease_s, None)
+                verdict = MustWait(self.rules.poll_s, None)  # then the winner's claim is read
             yield from self._wait_for_bundle(verdict, base)
 
     def _as_member(
@@ -170,7 +168,7 @@ class Participant:
             if self.monotonic() >= self._began + group.leader_wait_s:
                 raise _Stop(GaveUp("group-leader-absent", "the group's first pod has not begun"))
             return MustWait(LEADER_LOOK_S, None)
-        claim = self._seen_claim
+        claim = self.lease.seen
         if claim is None or claim.holder != self.holder or claim.epoch == self._joined_epoch:
             return verdict
         self._began = self.monotonic()  # the leader is there: should it go, another is given its time
@@ -202,50 +200,52 @@ class Participant:
         return state.base
 
     def _check_store(self) -> Generator[Step, Answer, None]:
-        for attempt in range(CLAIM_TRIES):
+        for attempt in range(PROBE_TRIES):
             answer = yield CheckStore()
             if not isinstance(answer, Unreachable) or answer.is_final:
                 break
             yield from self._pause(self.rng.uniform(0.05, 0.5) * (attempt + 1))
         if isinstance(answer, Unfit | Unreachable):
             raise _Stop(GaveUp(answer.reason, answer.detail))
-        _expect(answer, Fit)
+        expect(answer, Fit)
 
     def _look_at_claim(self) -> Generator[Step, Answer, MayTake | MustWait | CoolingDown]:
-        answer = yield ReadClaim()
-        if isinstance(answer, Unreachable):
-            raise _Stop(GaveUp(answer.reason, answer.detail))
-        if isinstance(answer, Absent):
-            self._claim_etag = self._seen_claim = None
-            return MayTake(1, "nobody ever claimed it")
-        seen = _expect(answer, Seen)
-        now = self.monotonic()
-        if self._etag_seen is None or self._etag_seen[0] != seen.etag:
-            self._etag_seen = (seen.etag, now)
-        unchanged_s = now - self._etag_seen[1]
-        self._claim_etag = seen.etag
-        age_s = unchanged_s if seen.age_s is None else max(seen.age_s, unchanged_s)
-        claim = parse_claim(seen.body)
-        self._seen_claim = claim if isinstance(claim, Claim) else None
-        if seen.age_s is None and seen.written_at and isinstance(claim, Claim) and claim.state == "failed":
-            # a cool-down, unlike a lease, may trust this pod's wall clock: if it is wrong, one tune more or less is
-            # run. Without it a pod that has just arrived would find every failure, however old, to be fresh
-            age_s = max(age_s, (self.now() - seen.written_at).total_seconds())
-        return judge(claim, age_s, self.rules)
+        try:
+            return (yield from self.lease.look())
+        except ClaimUnsettled as unsettled:
+            if self._has_waited and not unsettled.problem.is_final:
+                return MustWait(self.rules.poll_s, None)
+            raise _stopped(unsettled) from None
+
+    def _look_once_more(self, verdict: MayTake) -> Generator[Step, Answer, MayTake | MustWait]:
+        """The claim is free: because its holder has published? One request instead of a dozen for a claim in vain."""
+        state = yield from self._bundle()
+        if isinstance(state, Unreachable) and not state.is_final:
+            return MustWait(self.rules.poll_s, None)
+        self._base_of(state, is_first=False)
+        return verdict
 
     def _wait_for_bundle(self, verdict: MustWait, base: str | None) -> Generator[Step, Answer, None]:
-        """Look at the bundle now and then until the claim deserves another look (once per lease)."""
-        look_again = self.monotonic() + max(0.5, verdict.expires_in_s)
-        expected = None if verdict.expected_in_s is None else self.monotonic() + verdict.expected_in_s
+        """Look at the bundle now and then until the claim deserves another look (once per lease).
+
+        Where the holder said how long its tune takes, the bundle is not looked for before that can be over: until then
+        one look at the claim per lease tells that the holder lives.
+        """
+        self._has_waited = True
+        now = self.monotonic()
+        earliest = now + self._earliest_in_s(verdict)
+        # spread, for a fleet that starts at once reads a claim at once
+        look_again = now + max(0.5, verdict.expires_in_s) + self.rng.uniform(0, self.rules.margin_s)
         while True:
             now = self.monotonic()
             if now >= self.wait_until:
                 raise _Stop(GaveUp("wait-exceeded", "another pod is still tuning"))
-            nap_s = self.rules.poll_s * self.rng.uniform(0.5, 1.5)
-            if expected is not None and expected > now:
-                # half of what is left: a dead holder is still noticed within one lease
-                nap_s = min(self.rules.lease_s, max(2.0, (expected - now) / 2)) * self.rng.uniform(0.5, 1.5)
+            nap_s = self.rules.poll_s * self.rng.uniform(1 - POLL_SPREAD, 1 + POLL_SPREAD)
+            if now < earliest:
+                nap_s = earliest - now + self.rng.uniform(0, self.rules.poll_s)
             yield Wait(min(nap_s, self.wait_until - now, max(0.1, look_again - now)))
+            if look_again <= self.monotonic() < earliest:
+                return
             state = yield from self._bundle()
             if isinstance(state, Vacant) and state.base == base and self.monotonic() < look_again:
                 continue
@@ -254,91 +254,44 @@ class Participant:
             self._base_of(state, is_first=False)
             return
 
-    # -- the claim ---------------------------------------------------------------------------------------------
+    def _earliest_in_s(self, verdict: MustWait) -> float:
+        """Tunes vary, and a claim whose age nobody tells may be a heartbeat older than it looks."""
+        claim = self.lease.seen
+        if verdict.expected_in_s is None or claim is None or claim.expected_s is None:
+            return 0.0
+        return verdict.expected_in_s - EARLY * claim.expected_s - self.rules.renew_s
 
     def _take(self, verdict: MayTake) -> Generator[Step, Answer, bool]:
-        self._held_since = self.monotonic()
-        claim = Claim(
-            state="held",
-            epoch=verdict.epoch,
-            counter=0,
-            nonce=self.nonce(),
-            holder=self.holder,
-            lease_s=self.rules.lease_s,
-        )
-        return (yield from self._write_claim(claim))
-
-    def _renewed(self, **changes: object) -> Claim:
-        if self._claim is None:
-            raise AssertionError("renewing a claim that was never won")
-        held_s = round(self.monotonic() - self._held_since, 1)
-        always = {"counter": self._claim.counter + 1, "nonce": self.nonce(), "held_s": held_s}
-        return self._claim.model_copy(update=always | changes)
-
-    def _write_claim(self, claim: Claim) -> Generator[Step, Answer, bool]:
-        """True: our write is the current claim. False: somebody else's is. Stops the run where writing is refused."""
-        base, body = self._claim_etag, claim.encode()
-        problem: Unreachable | None = None
-        for attempt in range(CLAIM_TRIES):
-            answer = yield WriteClaim(body, base)
-            if isinstance(answer, Done):
-                return self._won(claim, answer.etag)
-            if isinstance(answer, Unreachable):
-                problem = answer
-                if answer.is_final:
-                    break
-            seen = yield ReadClaim()
-            if isinstance(seen, Seen):
-                current = parse_claim(seen.body)
-                if isinstance(current, Claim) and current.nonce == claim.nonce:
-                    return self._won(claim, seen.etag)  # the answer was lost, the write was not
-                if base is None or seen.etag != base:
-                    return False
-            elif isinstance(seen, Absent) and base is not None:
-                return False
-            yield from self._pause(self.rng.uniform(0.05, 0.5) * (attempt + 1))
-        if problem is not None:
-            raise _ClaimUnsettled(problem)
-        return False
-
-    def _won(self, claim: Claim, etag: str) -> bool:
-        self._claim, self._claim_etag = claim, etag
-        return True
-
-    def _renew(self, **changes: object) -> Generator[Step, Answer, None]:
-        """Heartbeat. Losing the lease does not stop a tune; an unreachable store does not either."""
-        if self._is_lost:
-            return
         try:
-            self._is_lost = not (yield from self._write_claim(self._renewed(**changes)))
-        except _ClaimUnsettled:
-            pass  # not known: keep on; the publish is what counts
+            return (yield from self.lease.take(verdict, self.expected_s))
+        except ClaimUnsettled as unsettled:
+            raise _stopped(unsettled) from None
 
     # -- holding -----------------------------------------------------------------------------------------------
 
     def _hold(self, base: str | None) -> Protocol:
         try:
             while True:
-                answer = yield Work(self.rules.renew_s, self._epoch)
+                answer = yield Work(self.rules.renew_s, self.lease.epoch)
                 if isinstance(answer, StillRunning):
-                    yield from self._renew()
-                    if self._is_lost:
+                    yield from self.lease.renew()
+                    if self.lease.is_lost:
                         yield from self._adopt_if_there()
                     continue
                 if isinstance(answer, Failed):
-                    yield from self._renew(
+                    yield from self.lease.renew(
                         state="failed",
                         cooldown_s=self.rules.cooldown_s,
                         error=f"{answer.reason}: {answer.detail}"[:1000],
                         tail=tuple(line[:TAIL_LINE_LENGTH] for line in answer.tail[-TAIL_LINES:]),
                     )
                     return GaveUp(answer.reason, answer.detail, answer.tail)
-                outcome = yield from self._publish(_expect(answer, Finished), base)
-                yield from self._renew(state="done" if isinstance(outcome, Published) else "released")
+                outcome = yield from self._publish(expect(answer, Finished), base)
+                yield from self.lease.renew(state="done" if isinstance(outcome, Published) else "released")
                 return outcome
         except Cancelled:
             # so that a successor need not wait for the lease to run out
-            yield from self._renew(state="released")
+            yield from self.lease.renew(state="released")
             raise
 
     def _adopt_if_there(self) -> Generator[Step, Answer, None]:
@@ -347,14 +300,8 @@ class Participant:
             yield StopWork()
             raise _Stop(Adopted(state.bundle, state.etag, waited=True))
 
-    @property
-    def _epoch(self) -> int:
-        if self._claim is None:
-            raise AssertionError("tuning without ever having claimed")
-        return self._claim.epoch
-
     def _publish(self, work: Finished, base: str | None) -> Protocol:
-        bundle = work.compose(self._epoch, self.nonce())
+        bundle = work.compose(self.lease.epoch, self.nonce())
         problem = Unreachable("store-unavailable", "the write was never settled", is_final=False)
         for digest, body in sorted(work.blobs.items()):
             answer = yield WriteBlob(digest, body)
@@ -391,22 +338,12 @@ class Participant:
         answer = yield ReadBundle()
         if isinstance(answer, Hit | Vacant | Quarantined | Unusable | Unreachable):
             return answer
-        return _unexpected(answer)
+        return unexpected(answer)
 
     def _pause(self, seconds: float) -> Generator[Step, Answer, None]:
         yield Wait(min(seconds, max(0.0, self.deadline - self.monotonic())))
 
 
-class _ClaimUnsettled(_Stop):
-    """Nobody can say whose claim it is. Before the tune this ends the run; during it, it is ignored."""
-
-    def __init__(self, problem: Unreachable) -> None:
-        super().__init__(GaveUp(problem.reason, problem.detail))
-
-
-def _expect(answer: Answer, kind: type[T]) -> T:
-    return answer if isinstance(answer, kind) else _unexpected(answer)
-
-
-def _unexpected(answer: Answer) -> NoReturn:
-    raise AssertionError(f"the driver answered {answer!r} to a step that it does not fit")
+def _stopped(unsettled: ClaimUnsettled) -> _Stop:
+    """Before the tune this ends the run."""
+    return _Stop(GaveUp(unsettled.problem.reason, unsettled.problem.detail))

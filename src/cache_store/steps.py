@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import NoReturn, Protocol, TypeVar
 
 from cache_store.bundle import Bundle
 from cache_store.register import Hit, Quarantined, Unreachable, Unusable, Vacant
@@ -209,3 +209,16 @@ class GaveUp:
 
 
 Outcome = Adopted | Published | Unpublished | GaveUp
+
+
+T = TypeVar("T")
+
+
+def expect(answer: Answer, kind: type[T]) -> T:
+    """The answer, which must be of that kind. Raises AssertionError: the driver is at fault."""
+    return answer if isinstance(answer, kind) else unexpected(answer)
+
+
+def unexpected(answer: Answer) -> NoReturn:
+    """Raises AssertionError."""
+    raise AssertionError(f"the driver answered {answer!r} to a step that it does not fit")
