@@ -62,6 +62,11 @@ test: .venv/.ready ministack flashinfer-envs servers ## Set up and run all tests
 test-fast: .venv/.ready ministack ## Tests of the program alone: without FlashInfer, chart, image and API server
 	@$(BIN)/pytest -q -n $(WORKERS) -m "not flashinfer" --ignore tests/chart --ignore tests/kube --ignore tests/image
 
+.PHONY: sim
+SEEDS ?= 20000
+sim: .venv/.ready ## The protocol's simulator: SEEDS histories of the product's own code, on all cores
+	@$(BIN)/python -m cache_store.testing.simulation $(SEEDS) --jobs $$(nproc)
+
 .PHONY: test-engines
 test-engines: .venv/.ready ## The recipe against whole released engines, one after the other (10 GB and minutes each)
 	@$(BIN)/python tools/test_engines.py

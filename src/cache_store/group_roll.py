@@ -1,8 +1,10 @@
 """`_groups/<group>/roll.json`: the pods of one replica agree here on one bundle or on none, before any of them installs.
 
 One register, every step one conditional PutObject, so that its history is one line. An *attempt* is one start of the
-group: pods put themselves on the roll with what they have staged, and whoever completes it writes the decision in the
-same step. A decision never changes; a pod that is on no settled roll (it was restarted) opens the next attempt.
+group: pods put themselves on the roll with what they have staged; each that sees it complete confirms, and the last one
+writes the decision in the same step. Without the second word a pod that was killed after its first would be counted,
+and its successor would find the others gone (found by the simulator). A decision never changes; a pod that is on no
+settled roll (it was restarted) opens the next attempt.
 
 A pod that does not come within the group's patience leaves the others cold; but where the controller replaces pods
 alone (StatefulSet, Job), the missing one may run since an earlier attempt: then that attempt's decision binds those who
@@ -45,11 +47,15 @@ class _Record(BaseModel):
 
 
 class Member(_Record):
-    """What one pod says in an attempt. `token` names the bundle that it has staged, None where it cannot be warm."""
+    """What one pod says in an attempt. `token` names the bundle that it has staged, None where it cannot be warm.
+
+    `confirmed`: it has seen all the others on the roll.
+    """
 
     incarnation: Short
     token: Short | None = None
     problem: Short = ""
+    confirmed: bool = False
 
 
 class Decision(_Record):
@@ -191,7 +197,7 @@ def next_step(
     within the group's patience. `is_over`: this pod's patience is.
     """
     if seen is None:
-        return Put(_judged(_opened(place, offer, 1, (), nonce, 0), place, is_over=is_over))
+        return Put(_judged(_opened(place, offer, 1, (), nonce, 0), place, offer, is_over=is_over))
     found = _settled_for(seen, offer)
     if found is not None:
         return Follow(found)
@@ -202,16 +208,16 @@ def next_step(
         over = Settled(attempt=seen.attempt, decision=seen.decision, pods=_pods(seen), torn=seen.torn)
         earlier = (over, *seen.earlier)[:KEPT_ATTEMPTS]
         opened = _opened(place, offer, seen.attempt + 1, earlier, nonce, seen.counter + 1)
-        return Put(_judged(opened, place, is_over=is_over))
+        return Put(_judged(opened, place, offer, is_over=is_over))
     mine = seen.members.get(str(offer.rank))
     if mine is not None and mine.incarnation == offer.incarnation and mine.token == offer.token:
-        judged = _judged(seen, place, is_over=is_over)
+        judged = _judged(seen, place, offer, is_over=is_over)
         if judged is seen:
             return Await(_missing(seen))
         return Put(judged.model_copy(update={"counter": seen.counter + 1, "nonce": nonce}))
     if mine is not None and mine.incarnation != offer.incarnation and joined == seen.attempt:
         return Superseded(mine.incarnation)
-    return Put(_judged(_with(seen, offer, nonce), place, is_over=is_over))
+    return Put(_judged(_with(seen, offer, nonce), place, offer, is_over=is_over))
 
 
 def _settled_for(roll: Roll, offer: Offer) -> Decision | None:
@@ -238,7 +244,11 @@ def _opened(
 
 
 def _with(roll: Roll, offer: Offer, nonce: str) -> Roll:
-    members = {**roll.members, str(offer.rank): offer.member}
+    members = dict(roll.members)
+    if str(offer.rank) in members and roll.decision is None:
+        # whoever had confirmed had seen another pod there
+        members = {rank: member.model_copy(update={"confirmed": False}) for rank, member in members.items()}
+    members[str(offer.rank)] = offer.member
     return roll.model_copy(update={"members": members, "counter": roll.counter + 1, "nonce": nonce})
 
 
@@ -255,8 +265,13 @@ def as_torn(roll: Roll, offer: Offer, nonce: str) -> Roll | None:
     return roll.model_copy(update={"torn": True, "counter": roll.counter + 1, "nonce": nonce})
 
 
-def _judged(roll: Roll, place: GroupPlace, *, is_over: bool) -> Roll:
-    """With its decision, where there is one to be made; the very same roll where there is none."""
+def _judged(roll: Roll, place: GroupPlace, offer: Offer, *, is_over: bool) -> Roll:
+    """With this pod's confirmation and the decision, where it is time for them; else the very same roll."""
+    rank = str(offer.rank)
+    mine = roll.members[rank]
+    if not _missing(roll) and not _why_cold(roll) and not mine.confirmed:
+        confirmed = {**roll.members, rank: mine.model_copy(update={"confirmed": True})}
+        roll = roll.model_copy(update={"members": confirmed})
     decision = _decision(roll, place, is_over=is_over)
     return roll if decision is None else roll.model_copy(update={"decision": decision})
 
@@ -271,7 +286,12 @@ def _decision(roll: Roll, place: GroupPlace, *, is_over: bool) -> Decision | Non
         return Decision(verdict="cold", reason=why_cold, presumed=running)
     [token] = {member.token for member in roll.members.values()}
     if not missing:
-        return Decision(verdict="warm", token=token)
+        silent = [rank for rank, member in sorted(roll.members.items(), key=_by_rank) if not member.confirmed]
+        if not silent:
+            return Decision(verdict="warm", token=token)
+        if not is_over:
+            return None
+        return Decision(verdict="cold", reason=f"pod {', '.join(silent)} came and was not heard of again")
     if running == missing and roll.earlier[0].decision.token == token:
         return Decision(verdict="warm", token=token, presumed=missing)
     names = ", ".join(map(str, missing))

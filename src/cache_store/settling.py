@@ -118,6 +118,7 @@ class Settling:
         self.now = now
         self.is_bound = is_bound
         self._joined = 0
+        self._newest = 0
         self._refused: str | None = None  # the version over which a conditional write did not happen
         self._is_checked = False
         self._nap_s = FIRST_NAP_S
@@ -128,7 +129,8 @@ class Settling:
         while True:
             seen = yield ReadRoll()
             if isinstance(seen, Unreachable):
-                if seen.is_final or not self.is_bound or self.monotonic() >= self.deadline:
+                is_on_it = self.is_bound or self._joined > 0
+                if seen.is_final or not is_on_it or self.monotonic() >= self.deadline:
                     return self._without_decision(seen.reason, seen.detail)
                 yield from self._nap()
                 continue
@@ -141,6 +143,10 @@ class Settling:
                 roll, base, is_recent = self._read(seen)
             except BadRoll as problem:
                 return self._without_decision("group-roll-corrupt", str(problem))
+            if roll is not None and roll.counter < self._newest and self.monotonic() < self.deadline:
+                yield from self._nap()  # a read that is older than one before it
+                continue
+            self._newest = max(self._newest, roll.counter if roll is not None else 0)
             step = self._decide(roll, is_recent=is_recent)
             if isinstance(step, Follow):
                 return self._follow(step.decision)

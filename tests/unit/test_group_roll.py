@@ -44,23 +44,53 @@ def put(roll, what, **more):
     return parse_roll(done.roll.encode(), more.get("place", PLACE))
 
 
-def settled(*offers):
-    """A group of two that has settled on what they offer."""
-    return put(put(None, offers[0]), offers[1])
+def settled(*offers, roll=None, **more):
+    """A group that has settled on what they offer: each comes, each confirms, the last one decides."""
+    for _ in range(2):
+        for one in offers:
+            if not isinstance(step(roll, one, **more), Await | Follow):
+                roll = put(roll, one, **more)
+    return roll
 
 
 WARM = settled(offer(0), offer(1))
 COLD = settled(offer(0), offer(1, token=None, problem="disk full"))
 
 
-def test_the_one_who_completes_the_roll_decides():
+def test_everybody_comes_everybody_confirms_and_the_last_one_decides():
     alone = put(None, offer(0))
-
     assert alone.decision is None
     assert step(alone, offer(0)) == Await((1,))
-    assert (WARM.decision.verdict, WARM.decision.token, WARM.decision.presumed) == ("warm", "N", ())
-    assert step(WARM, offer(0)) == Follow(WARM.decision)
-    assert step(WARM, offer(1)) == Follow(WARM.decision)
+
+    both = put(alone, offer(1))
+    assert both.decision is None, "pod 0 may have been killed since it came"
+    assert [both.members[rank].confirmed for rank in "01"] == [False, True]
+    assert step(both, offer(1)) == Await(())
+
+    decided = put(both, offer(0))
+    assert (decided.decision.verdict, decided.decision.token, decided.decision.presumed) == ("warm", "N", ())
+    assert step(decided, offer(0)) == step(decided, offer(1)) == Follow(decided.decision)
+
+
+def test_a_pod_that_was_killed_after_its_first_word_is_not_counted():
+    """Found by the simulator: its peer installed, and its successor found nobody to start with."""
+    both = put(put(None, offer(0, "killed")), offer(1))
+
+    anew = put(both, offer(0, "new"))
+
+    assert anew.decision is None
+    assert [anew.members[rank].confirmed for rank in "01"] == [True, False], (
+        "who had confirmed had seen another pod"
+    )
+    assert put(anew, offer(1)).decision.verdict == "warm"
+
+
+def test_a_pod_that_came_and_was_not_heard_of_again_leaves_the_others_cold():
+    both = put(put(None, offer(0)), offer(1))
+
+    over = put(both, offer(1), is_over=True)
+
+    assert (over.decision.verdict, over.decision.reason) == ("cold", "pod 0 came and was not heard of again")
 
 
 def test_one_who_cannot_be_warm_makes_all_cold_and_nobody_waits_for_the_rest():
@@ -93,7 +123,7 @@ def test_a_restarted_group_opens_another_attempt():
     first = put(WARM, offer(0, "new-0", token="M"))
 
     assert (first.attempt, first.decision, set(first.members)) == (2, None, {"0"})
-    both = put(first, offer(1, "new-1", token="M"))
+    both = settled(offer(0, "new-0", token="M"), offer(1, "new-1", token="M"), roll=first)
     assert (both.attempt, both.decision.token) == (2, "M")
     # a pod of the first start that slept since then still learns what was decided for it
     assert step(both, offer(1)) == Follow(WARM.decision)
@@ -145,7 +175,7 @@ def test_after_a_torn_start_the_next_one_is_cold_and_the_one_after_it_is_not(pla
     assert step(torn, offer(1)) == Follow(WARM.decision), "what was decided stays decided"
     second = put(put(torn, offer(0, "new-0"), place=place), offer(1, "new-1"), is_recent=True, place=place)
     assert second.decision.verdict == "cold"
-    third = put(put(second, offer(0, "third-0"), place=place), offer(1, "third-1"), place=place)
+    third = settled(offer(0, "third-0"), offer(1, "third-1"), roll=second, place=place)
     assert third.decision.verdict == "warm"
 
 
@@ -178,11 +208,11 @@ def test_a_late_pod_joins_only_a_decision_that_is_young():
 def test_the_history_is_bounded_and_no_two_bodies_are_equal():
     roll, bodies = WARM, set()
     for start in range(3 * KEPT_ATTEMPTS):
-        for rank in (0, 1):
+        for rank in (0, 1, 0):
             roll = put(roll, offer(rank, f"{start}-{rank}"))
             bodies.add(roll.encode())
     assert len(roll.earlier) == KEPT_ATTEMPTS
-    assert len(bodies) == 6 * KEPT_ATTEMPTS
+    assert len(bodies) == 9 * KEPT_ATTEMPTS
     assert roll.attempt == 1 + 3 * KEPT_ATTEMPTS
 
 
@@ -190,9 +220,10 @@ def test_the_largest_group_fits():
     place = dataclasses.replace(PLACE, size=256)
     roll = None
     for start in range(KEPT_ATTEMPTS + 1):
-        for rank in range(256):
-            done = step(roll, offer(rank, f"0f8fad5b-d9cb-469f-a165-70867728{start}{rank:03}"), place=place)
-            roll = done.roll
+        everybody = [offer(rank, f"0f8fad5b-d9cb-469f-a165-70867728{start}{rank:03}") for rank in range(256)]
+        for one in (*everybody, *everybody[:-1]):
+            roll = step(roll, one, place=place).roll
+        assert roll.decision.verdict == "warm"
     assert len(roll.encode()) < MAX_ROLL_BYTES
 
 

@@ -1,0 +1,221 @@
+"""Hypothesis drives a few participants step by step and looks for the shortest history that breaks something."""
+
+import random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from cache_store.bundle import Tombstone, parse_register
+from cache_store.claim import Rules
+from cache_store.clock import Cancelled
+from cache_store.objects import StoredObject
+from cache_store.register import Unreachable, Vacant, classify
+from cache_store.steps import (
+    Absent,
+    CheckStore,
+    Done,
+    Failed,
+    Finished,
+    Fit,
+    ReadBundle,
+    ReadClaim,
+    Seen,
+    StillRunning,
+    StopWork,
+    Undone,
+    Wait,
+    Work,
+    WriteBundle,
+    WriteClaim,
+)
+from cache_store.testing.simulation.checks import Checks, Violation
+from cache_store.testing.simulation.mutants import MUTANTS
+from cache_store.testing.simulation.pods import ADDRESS, IDENTITY, Code, Disk, PodRun, Seat, Setting
+from cache_store.testing.simulation.store import Bucket, Network
+from cache_store.testing.simulation.world import World
+
+AWAY = Unreachable("store-unavailable", "reset", is_final=False)
+PODS = st.integers(0, 2)
+FATES = st.sampled_from(["done", "done", "done", "lost before", "lost after", "late", "409", "sent twice"])
+
+
+class Machine(RuleBasedStateMachine):
+    """Three pods, one bucket. A rule is one step of one pod, with what the network makes of it."""
+
+    code = Code()
+
+    @initialize()
+    def begin(self):
+        self.world = World(0)
+        self.bucket = Bucket(self.world, Network())
+        self.checks = Checks(lambda: self.world.now, has_operators=True, network_is_stale=False)
+        self.bucket.on_change = self.checks.changed
+        self.pods = [None] * 3
+        self.late = []
+        self.born = 0
+        for at in range(2):  # a third may come later
+            self.start_one(at)
+
+    # -- pods ----------------------------------------------------------------------------------------------------
+
+    @rule(at=PODS)
+    def start(self, at):
+        self.start_one(at)
+
+    def start_one(self, at):
+        if self.pods[at] is not None:
+            return
+        self.born += 1
+        seat = Seat(at, 0, 1, 0.0, Disk(f"pod-{self.born}"))
+        setting = Setting(Rules(), 900.0, 1e9, 60.0, (5.0, 5.0), 0.0, False, False, False)
+        run = PodRun(self.world, self.bucket, seat, setting, self.code, self.checks)
+        first = self.register()
+        participant = self.code.participant(
+            holder=run.who,
+            rules=setting.rules,
+            rng=random.Random(self.born),
+            nonce=self.world.nonce,
+            monotonic=lambda: self.world.now,
+            now=self.world.wall,
+            wait_until=1e9,
+            deadline=1e9,
+        )
+        if isinstance(first, Vacant):
+            protocol = participant.run(first)
+            self.pods[at] = [run, protocol, next(protocol)]
+
+    @rule(at=PODS, fate=FATES, fails=st.booleans())
+    def step_once(self, at, fate, fails):
+        self.step(at, fate, fails=fails)
+
+    def step(self, at, fate, *, fails):
+        pod = self.pods[at]
+        if pod is None:
+            return
+        run, protocol, step = pod
+        try:
+            pod[2] = protocol.send(self.answer(run, step, fate, fails=fails))
+        except StopIteration as end:
+            self.checks.took_part(run.who, end.value)
+            self.pods[at] = None
+        except Cancelled:  # it was told to stop, and has released its claim since
+            self.pods[at] = None
+
+    @rule(at=PODS, steps=st.sampled_from([2, 5, 12, 60]))
+    def go_on(self, at, steps):
+        """Without trouble, up to its next publish."""
+        for _ in range(steps):
+            if self.pods[at] is None or isinstance(self.pods[at][2], WriteBundle):
+                return
+            self.step(at, "done", fails=False)
+
+    @rule(at=PODS)
+    def kill(self, at):
+        self.pods[at] = None
+
+    @rule(at=PODS)
+    def stop(self, at):
+        pod = self.pods[at]
+        if pod is None:
+            return
+        try:
+            pod[2] = pod[1].throw(Cancelled())
+        except Cancelled:
+            self.pods[at] = None
+
+    # -- the world -----------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 70.0, 2000.0]))
+    def time_passes(self, seconds):
+        self.world.now += seconds
+
+    @rule()
+    def a_late_write_arrives(self):
+        if self.late:
+            self.bucket.put(*self.late.pop(0))
+
+    @rule(may_retune=st.booleans())
+    def an_operator_retires(self, may_retune):
+        found = self.bucket.peek(ADDRESS.bundle_key)
+        if found is None or isinstance(parse_register(found.body), Tombstone):
+            return
+        stone = Tombstone(
+            reason="x", retired_by="ops", may_retune=may_retune, epoch=1, nonce=self.world.nonce()
+        )
+        self.bucket.put(ADDRESS.bundle_key, stone.encode(), found.etag, "ops")
+
+    @invariant()
+    def everybody_agrees_about_what_is_published(self):
+        if hasattr(self, "bucket"):
+            found = self.bucket.peek(ADDRESS.bundle_key)
+            assert found is None or parse_register(found.body) is not None
+
+    # -- answers -------------------------------------------------------------------------------------------------
+
+    def register(self):
+        found = self.bucket.peek(ADDRESS.bundle_key)
+        return Vacant(None) if found is None else classify(StoredObject(found.body, found.etag), IDENTITY)
+
+    def answer(self, run, step, fate, *, fails):
+        if isinstance(step, Wait):
+            self.world.now += step.seconds
+            return Done()
+        if isinstance(step, StopWork):
+            return Done()
+        if isinstance(step, CheckStore):
+            return Fit()
+        if isinstance(step, Work):
+            self.world.now += 5
+            if fate == "late":
+                return StillRunning()
+            return Failed("tuner-crashed", "exit 3") if fails and fate == "409" else Finished(run._compose)
+        if isinstance(step, ReadBundle):
+            return AWAY if fate.startswith("lost") else self.register()
+        if isinstance(step, ReadClaim):
+            found = self.bucket.peek(ADDRESS.claim_key)
+            if fate.startswith("lost"):
+                return AWAY
+            return Absent() if found is None else Seen(found.body, found.etag, None, found.written_at)
+        return self.write(run, step, fate)
+
+    def write(self, run, step, fate):
+        key = {WriteClaim: ADDRESS.claim_key, WriteBundle: ADDRESS.bundle_key}[type(step)]
+        if isinstance(step, WriteBundle):
+            self.checks.publishes(run.who, step.base)
+            if run.code.writes_bundle_plainly:
+                self.bucket.put_plainly(key, step.body, run.who)
+                return Done("plain")
+        asked = (key, step.body, step.base, run.who)
+        if fate == "lost before":
+            return AWAY
+        if fate == "late":
+            self.late.append(asked)
+            return AWAY
+        if fate == "409":
+            return Undone(409)
+        answer = self.bucket.put(*asked)
+        if fate == "sent twice":
+            return self.bucket.put(*asked)
+        return AWAY if fate == "lost after" else answer
+
+
+QUICK = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_no_short_history_breaks_the_protocol():
+    run_state_machine_as_test(Machine, settings=QUICK)
+
+
+def test_a_mutant_has_a_short_counterexample():
+    [mutant] = [one for one in MUTANTS if one.name == "claims with equal bodies"]
+
+    with mutant.applied(), pytest.raises(Violation, match="a claim that was there before"):
+        run_state_machine_as_test(Machine, settings=settings(QUICK, max_examples=500, report_multiple_bugs=False))
