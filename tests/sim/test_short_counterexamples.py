@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -168,7 +168,7 @@ class Machine(RuleBasedStateMachine):
             return Fit()
         if isinstance(step, Work):
             self.world.now += 5
-            if fate == "late":
+            if fate in ("late", "lost before", "lost after"):
                 return StillRunning()
             return Failed("tuner-crashed", "exit 3") if fails and fate == "409" else Finished(run._compose)
         if isinstance(step, ReadBundle):
@@ -214,8 +214,10 @@ def test_no_short_history_breaks_the_protocol():
     run_state_machine_as_test(Machine, settings=QUICK)
 
 
-def test_a_mutant_has_a_short_counterexample():
+def test_a_mutant_is_found_in_at_most_forty_rules():
     [mutant] = [one for one in MUTANTS if one.name == "claims with equal bodies"]
+    # the shortest history is for a person who has a failure before them; looking for it takes minutes
+    quick = settings(QUICK, max_examples=2000, report_multiple_bugs=False, phases=[Phase.generate])
 
     with mutant.applied(), pytest.raises(Violation, match="a claim that was there before"):
-        run_state_machine_as_test(Machine, settings=settings(QUICK, max_examples=500, report_multiple_bugs=False))
+        run_state_machine_as_test(Machine, settings=quick)

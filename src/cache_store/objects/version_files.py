@@ -25,13 +25,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 HIDDEN = ".~"
 KEPT_S = 3600.0
+T = TypeVar("T")
 
 
 class NoHardLinksError(OSError):
@@ -90,8 +92,8 @@ class VersionedFile:
         """`body` on disk, beside the versions, under a name that only we know. The caller removes it."""
         self._make_directories(self._versions)
         temp = self._versions / f"tmp-{self._nonce()}"
-        with self._unless_unfinished(self._versions):
-            descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._file_mode)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        descriptor = self._within(self._versions, lambda: os.open(temp, flags, self._file_mode))
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(body)
@@ -176,8 +178,7 @@ class VersionedFile:
             return
         self._make_directories(directory.parent)
         try:
-            with self._unless_unfinished(directory.parent):
-                directory.mkdir()
+            self._within(directory.parent, directory.mkdir)
         except FileExistsError:
             return
         # chmod(2) takes away the set-group-ID bit that a volume's directory hands down (fsGroup), and with it the
@@ -185,21 +186,23 @@ class VersionedFile:
         inherited = directory.stat().st_mode & stat.S_ISGID
         directory.chmod(self._dir_mode | inherited)
 
-    @contextmanager
-    def _unless_unfinished(self, directory: Path) -> Iterator[None]:
-        """Between another user's mkdir and chmod we are refused, for a moment: that is no reason to give up."""
+    def _within(self, directory: Path, act: Callable[[], T]) -> T:
+        """`act`, in a directory that another user's pod may have made this very moment.
+
+        Between its mkdir and its chmod we are refused, which is no reason to give up.
+        """
         try:
-            yield
+            return act()
         except PermissionError as error:
             seen = directory.stat()
             mode = stat.S_IMODE(seen.st_mode)
             is_another_pods = self._root in directory.parents and seen.st_uid != os.geteuid()
-            is_fresh = mode & 0o700 == 0o700 and mode & self._dir_mode != self._dir_mode
-            if not (is_another_pods and is_fresh):
+            if not is_another_pods or mode & 0o700 != 0o700:
                 raise
-            raise BlockingIOError(
-                errno.EAGAIN, f"{directory} has mode {mode:04o}, which shuts this user out"
-            ) from error
+            if mode & self._dir_mode != self._dir_mode:
+                text = f"{directory} has mode {mode:04o}, which shuts this user out"
+                raise BlockingIOError(errno.EAGAIN, text) from error
+        return act()  # finished since we were refused
 
 
 def sweep(directory: Path, now: float) -> None:
