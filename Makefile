@@ -67,6 +67,11 @@ SEEDS ?= 20000
 sim: .venv/.ready ## The protocol's simulator: SEEDS histories of the product's own code, on all cores
 	@$(BIN)/python -m cache_store.testing.simulation $(SEEDS) --jobs $$(nproc)
 
+.PHONY: test-processes
+ROUNDS ?= 200
+test-processes: .venv/.ready servers ## Rounds of 16 real pods whose claim holder is killed or stopped, on MinIO
+	@$(BIN)/python -m tests.processes minio --rounds $(ROUNDS)
+
 .PHONY: test-engines
 test-engines: .venv/.ready ## The recipe against whole released engines, one after the other (10 GB and minutes each)
 	@$(BIN)/python tools/test_engines.py
@@ -115,6 +120,10 @@ docs: .venv/.ready ## Regenerate the pages and schemas that come from code
 .PHONY: bench
 bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evidence/)
 	@$(BIN)/python benchmarks/hit_path.py
+
+.PHONY: bench-fleet
+bench-fleet: .venv/.ready servers ## What waiting for one tune costs 1,000 pods and the store (7 minutes)
+	@$(BIN)/python -m benchmarks.fleet
 
 .PHONY: sbom
 sbom: .venv/.ready ## CycloneDX of what the images carry, in dist/
