@@ -69,8 +69,11 @@ sim: .venv/.ready ## The protocol's simulator: SEEDS histories of the product's 
 
 .PHONY: test-processes
 ROUNDS ?= 200
-test-processes: .venv/.ready servers ## Rounds of 16 real pods whose claim holder is killed or stopped, on MinIO
+test-processes: .venv/.ready servers ## Rounds of 16 real pods whose claim holder is killed or stopped (13 min; root)
 	@$(BIN)/python -m tests.processes minio --rounds $(ROUNDS)
+	@$(BIN)/python -m tests.processes directory-two-uids --rounds 50
+	@$(BIN)/python -m tests.processes.radosgw --check || $(BIN)/python -m tests.processes.radosgw
+	@$(BIN)/python -m tests.processes radosgw --rounds 50
 
 .PHONY: test-engines
 test-engines: .venv/.ready ## The recipe against whole released engines, one after the other (10 GB and minutes each)
@@ -123,7 +126,7 @@ bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evi
 
 .PHONY: bench-fleet
 bench-fleet: .venv/.ready servers ## What waiting for one tune costs 1,000 pods and the store (7 minutes)
-	@$(BIN)/python -m benchmarks.fleet
+	@$(BIN)/python -m benchmarks.fleet --out docs/evidence/fleet-1000.json
 
 .PHONY: sbom
 sbom: .venv/.ready ## CycloneDX of what the images carry, in dist/
