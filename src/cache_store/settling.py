@@ -172,7 +172,7 @@ class Settling:
             self.is_bound = True
         answer = yield WriteRoll(roll.encode(), base)
         if isinstance(answer, Done):
-            self._joined = roll.attempt
+            self._joined, self._newest = roll.attempt, roll.counter
             return self._follow(roll.decision) if roll.decision is not None else None
         if isinstance(answer, Unreachable) and answer.is_final:
             self.is_bound = was_bound  # refused, so it was not applied
