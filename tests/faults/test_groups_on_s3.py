@@ -204,7 +204,29 @@ def test_where_pods_are_replaced_alone_one_joins_what_its_peer_runs(group):
 
 
 def test_a_pod_killed_on_the_roll_and_run_again_follows_what_was_decided_without_it(group):
-    """Killed between its word and the decision: its peer may count on it, so it must not start cold."""
+    """Killed between its word and the decision: its peer may count on it, so it must come back to the same roll."""
+    group("a").run()
+    pods = group("b")
+    first = pods.pods[0].start()
+    wait_for(
+        lambda: (pods.pods[0].cache).exists() and list(pods.pods[0].cache.rglob(".autotune-cache-group"))
+    )
+    time.sleep(0.5)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    peer = pods.pods[1].start()
+    time.sleep(1.5)
+    assert peer.poll() is None, "the killed pod's word alone is not enough"
+
+    again, second = ended([pods.pods[0].start(), peer])
+
+    assert (again.ending, second.ending) == (("hit", "found"), ("hit", "found"))
+    assert is_warm(pods)
+
+
+def test_a_pod_killed_on_the_roll_that_does_not_come_back_leaves_its_peer_cold_and_is_cold_when_it_does(
+    group,
+):
     group("a").run()
     pods = group("b")
     first = pods.pods[0].start()
@@ -215,12 +237,12 @@ def test_a_pod_killed_on_the_roll_and_run_again_follows_what_was_decided_without
     first.send_signal(signal.SIGKILL)
     first.communicate()
     [second] = ended([pods.pods[1].start()])
-    assert second.ending == ("hit", "found"), "both were on the roll"
+    assert second.ending == ("cold", "group-cold")
+    assert "pod 0 came and was not heard of again" in second.report["detail"]
 
     [again] = ended([pods.pods[0].start()])
 
-    assert again.ending == ("hit", "found")
-    assert is_warm(pods)
+    assert again.ending == ("cold", "group-cold")
 
 
 def test_a_pod_that_was_counted_on_and_finds_no_store_ends_with_26_once_and_then_starts(group):

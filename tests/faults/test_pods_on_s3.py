@@ -66,7 +66,8 @@ def test_given_a_pod_that_only_waits_when_another_tunes_then_it_takes_that_bundl
     waiting = Pod(tmp_path / "waiting", s3.url, environ=s3.environ)
     alone = waiting.run("--tuner", "wait").report
     tuner = tuning.start("--tuner", "command", "--tuner-command", f"sh -c 'sleep 4; {REPLAY}'")
-    time.sleep(2)
+    while "this pod tunes" not in tuner.stderr.readline():
+        assert tuner.poll() is None
 
     report = waiting.run("--tuner", "wait").report
 

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from tests.image.trees import open_to_all
 from tests.processes import gates, minio
 from tests.processes.checks import Tally
 from tests.processes.play import STAGES, play_rounds, steps_of
@@ -56,10 +57,7 @@ def test_given_a_directory_when_the_holder_is_killed_between_fsync_and_link_then
 def test_given_a_shared_volume_and_pods_of_two_users_with_its_group_then_all_find_one_bundle(tmp_path):
     if os.getuid() != 0:
         pytest.skip("not root: two users cannot be played")
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents:
-        if parent.owner() == "root" and parent.name.startswith("pytest-"):
-            parent.chmod(0o755)  # pytest makes them for one user
+    open_to_all(tmp_path)  # pytest makes it, and what is above it, for one user
 
     tally = play("directory-two-uids", tmp_path, [1, 2])
 
