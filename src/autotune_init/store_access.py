@@ -89,12 +89,14 @@ class StoreAccess:
             )  # atomic by construction (objects/version_files.py); a probe would only leave its traces
         from cache_store.probe import StoreClass, probe_store
 
+        adapter: object = self._adapter
+        if isinstance(adapter, _SpellsEtags):
+            adapter.etag_form = "quoted"  # an earlier probe's finding would make this one find the opposite
         try:
             found = probe_store(store, fresh_nonce())
         except StoreError as error:
             return unreachable(error)
         if found.store_class is StoreClass.FULL:
-            adapter: object = self._adapter
             if isinstance(adapter, _SpellsEtags):
                 adapter.etag_form = found.etag_form
             return Fit()

@@ -74,6 +74,8 @@ def _probe(store: ObjectStore, key: str, nonce: str) -> ProbeResult:
         return ProbeResult(StoreClass.IGNORES, "a second create of the same object succeeded")
     seen = store.get(key, limit_bytes=KIB)
     if isinstance(seen, Missing):
+        if again.status == 409:  # "try again", and no word about conditions
+            raise StoreError(ErrorKind.UNAVAILABLE, f"creating {key} was answered 409")
         return ProbeResult(
             StoreClass.REJECTS, f"creating an object that is not there was answered {again.status}"
         )

@@ -5,13 +5,16 @@ import threading
 import pytest
 from tests.servers import KEYS
 
-from cache_store.clock import fresh_nonce
+from autotune_init.settings import Settings
+from autotune_init.store_access import StoreAccess
+from cache_store.clock import SystemClock, fresh_nonce
 from cache_store.errors import ErrorKind
-from cache_store.objects import Missing, StoredObject, Written
+from cache_store.objects import Missing, NotWritten, StoredObject, Written
 from cache_store.objects.directory import DirectoryStore
 from cache_store.objects.memory import MemoryStore
 from cache_store.objects.open_url import open_store
 from cache_store.probe import StoreClass, probe_store, race_probe
+from cache_store.steps import Fit
 from cache_store.testing.clock import ManualClock
 from cache_store.testing.contract import raises
 from cache_store.testing.faulty import Fails, Fault, FaultyStore
@@ -49,6 +52,21 @@ def test_a_store_is_what_it_does_with_conditions(stub, store, dialect, expected,
     assert found.is_fit_for_tuning is (expected is StoreClass.FULL)
     assert stub.objects == {}, "the probe's object was left behind"
     assert all("/b/p/.probe/" in path for _, path, _ in stub.requests)
+
+
+def test_a_pod_that_checks_its_store_twice_finds_the_same_dialect_twice(stub):
+    """A pod of a replica group may ask before it claims and again before it settles."""
+    stub.dialect = "unquoted"
+    access = StoreAccess(Settings(store="s3://b/p"), stub.environ, SystemClock())
+    lent = access.open()
+    try:
+        for _ in range(2):
+            assert access.check(lent) == Fit()
+            key = f"k{fresh_nonce()}"
+            etag = lent.put_if_absent(key, b"1").etag
+            assert isinstance(lent.put_if_match(key, b"2", etag), Written)
+    finally:
+        access.close()
 
 
 def test_the_unquoted_dialect_works_once_the_adapter_was_told(stub, store):
@@ -131,3 +149,23 @@ def test_a_race_without_answers_proves_nothing():
     store.script(Fault("put*", Fails(ErrorKind.TIMEOUT), times=1000))
     report = race_probe(store, "n", threads=3, rounds=2)
     assert (report.is_atomic, report.problems, report.unanswered) == (False, (), 2)
+
+
+class Conflicting(MemoryStore):
+    """Answers 409, "try again", to its first writes."""
+
+    def __init__(self, conflicts):
+        super().__init__(ManualClock())
+        self.conflicts = conflicts
+
+    def put_if_absent(self, key, body):
+        self.conflicts -= 1
+        return NotWritten(409) if self.conflicts >= 0 else super().put_if_absent(key, body)
+
+
+def test_given_409_to_both_creates_then_nothing_is_said_of_the_store_but_to_ask_again():
+    store = Conflicting(2)
+
+    with raises(ErrorKind.UNAVAILABLE):
+        probe_store(store, "first")
+    assert probe_store(store, "second").store_class is StoreClass.FULL
