@@ -134,7 +134,7 @@ class _Pod:
             bind=self._bind,
             check_store=lambda: self.tools.check_store(self.store),
         )
-        if not isinstance(outcome, Torn):
+        if isinstance(outcome, Apart):
             group.release()
         return outcome
 
@@ -154,11 +154,13 @@ class _Pod:
         step = ready.place
         ending = Ending(step.outcome, step.reason, step.detail, bundle=step.bundle, warnings=ready.warnings)
         if ready.staged is None:
+            self.group.release()
             return replace(ending, moved_aside=_clear(self.installing.local))
         try:
             placed = ready.staged.commit()
         except PlaceFailed as failure:
             return self._torn(Torn(TORN, f"{failure.reason}: {failure.detail}"))
+        self.group.release()
         _remember(self.installing, self.group, "warm")
         return replace(ending, placed=placed, moved_aside=placed.moved_aside)
 

@@ -22,7 +22,7 @@ from autotune_init.group_flow import torn_by_deadline, warm_together
 from autotune_init.incarnation import incarnation
 from autotune_init.key_means import EngineAsker
 from autotune_init.node import NodeUnknown, learn_facts, learn_group
-from autotune_init.outcomes import Outcome
+from autotune_init.outcomes import ALWAYS_FAILS, Outcome
 from autotune_init.place import Ownership
 from autotune_init.plan import End, judge_group, judge_key, judge_worker, overridden
 from autotune_init.pod_report import Draft, saved_s, together, with_bundle, with_cache
@@ -158,7 +158,7 @@ class _Run:
     def _warm_all(self, cache: EngineCache, workload: Workload, facts: Facts) -> Ending:
         seen, tuner = self.seen, self._tuner(workload)
         ending = self._warm(cache, workload, facts, tuner)
-        if cache.draft is None:
+        if cache.draft is None or ending.reason in ALWAYS_FAILS:
             return ending
         seen.target, seen.draft = ending, cache.draft
         return self._warm(cache.draft, workload, facts, tuner)

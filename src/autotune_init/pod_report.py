@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from autotune_init.engines import EngineCache
 from autotune_init.flow import Ending
-from autotune_init.outcomes import Outcome
+from autotune_init.outcomes import ALWAYS_FAILS, Outcome
 from autotune_init.report import Report
 
 DOES_NOT_TUNE = "engine-does-not-tune"
@@ -41,7 +41,7 @@ def together(target: Ending, draft: Draft | None) -> Ending:
     other = draft.ending
     moved_aside = {**target.moved_aside, **other.moved_aside}
     warnings = tuple(dict.fromkeys((*target.warnings, *other.warnings)))
-    is_worse = _WORSE.index(other.outcome) > _WORSE.index(target.outcome)
+    is_worse = _WORSE.index(other.outcome) > _WORSE.index(target.outcome) or other.reason in ALWAYS_FAILS
     if not is_worse and target.reason != DOES_NOT_TUNE:
         return replace(target, moved_aside=moved_aside, warnings=warnings)
     detail = f"draft worker: {other.detail}" if other.detail else "draft worker"

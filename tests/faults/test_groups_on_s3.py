@@ -12,20 +12,20 @@ from tests.pods import ENGINE, RECORDING, REPLAY, Done, Pod
 
 from cache_store.objects.open_url import open_store
 
-WAIT = "8"
+LONG, SHORT = 60.0, 8.0  # how long pods wait for each other: where all come, and where somebody does not
 SHARES = ("--engine-version", "0.5.18")  # each rank its own file; from 0.5.19 on they must be equal
 
 
 class Group:
     """The pods of one replica, with the variables that LeaderWorkerSet gives them."""
 
-    def __init__(self, root, s3, name, *, size=2, start="1", flags=()):
+    def __init__(self, root, s3, name, *, size=2, start="1", flags=(), wait_s=LONG):
         self.pods = [
             Pod(
                 root / f"{name}-{start}-{rank}",
                 s3.url,
                 tp=size,
-                flags=("--tuner", "command", "--tuner-command", REPLAY, "--group-wait", WAIT, *flags),
+                flags=("--tuner", "command", "--tuner-command", REPLAY, "--group-wait", str(wait_s), *flags),
                 environ={
                     **s3.environ,
                     "LWS_GROUP_SIZE": str(size),
@@ -126,7 +126,7 @@ def test_eight_pods_that_start_together_stay_within_their_requests(group):
 
 def test_given_one_pod_that_cannot_write_its_cache_then_both_start_cold(group):
     group("a").run()
-    pods = group("b")
+    pods = group("b", wait_s=SHORT)
     blocked = pods.pods[1].cache
     blocked.parent.mkdir(parents=True)
     blocked.write_text("a file where the cache should be")
@@ -141,13 +141,13 @@ def test_given_one_pod_that_cannot_write_its_cache_then_both_start_cold(group):
 
 def test_given_one_pod_that_never_comes_then_the_other_starts_cold_when_its_patience_is_over(group):
     group("a").run()
-    pods = group("b")
+    pods = group("b", wait_s=SHORT)
 
     [run] = ended([pods.pods[0].start()])
 
     assert (run.code, *run.ending) == (0, "cold", "group-cold")
     assert "pod 1 did not come" in run.report["detail"]
-    assert float(WAIT) <= run.report["seconds"] < float(WAIT) + 4
+    assert SHORT <= run.report["seconds"] < SHORT + 8
     [late] = ended([pods.pods[1].start()])
     assert (late.code, *late.ending) == (0, "cold", "group-cold"), "as its peer, which runs cold by now"
     assert late.report["seconds"] < 4
@@ -190,7 +190,7 @@ def test_a_group_that_is_made_anew_hits_again(group):
 
 
 def test_where_pods_are_replaced_alone_one_joins_what_its_peer_runs(group):
-    first, second = group("a"), group("a", start="2")
+    first, second = group("a"), group("a", start="2", wait_s=SHORT)
     for pod in (*first.pods, *second.pods):  # as a StatefulSet's owner states it
         rank = pod.environ.pop("LWS_WORKER_INDEX")
         pod.flags = (*pod.flags, "--group-name", "web", "--group-size", "2", "--node-rank", rank)
@@ -200,7 +200,7 @@ def test_where_pods_are_replaced_alone_one_joins_what_its_peer_runs(group):
     [alone] = ended([second.pods[1].start()])
 
     assert (alone.code, *alone.ending) == (0, "hit", "found")
-    assert alone.report["seconds"] >= float(WAIT), "its peer is given the time to come, too"
+    assert alone.report["seconds"] >= SHORT, "its peer is given the time to come, too"
 
 
 def test_a_pod_killed_on_the_roll_and_run_again_follows_what_was_decided_without_it(group):
@@ -228,7 +228,7 @@ def test_a_pod_killed_on_the_roll_that_does_not_come_back_leaves_its_peer_cold_a
     group,
 ):
     group("a").run()
-    pods = group("b")
+    pods = group("b", wait_s=SHORT)
     first = pods.pods[0].start()
     wait_for(
         lambda: (pods.pods[0].cache).exists() and list(pods.pods[0].cache.rglob(".autotune-cache-group"))
@@ -280,7 +280,7 @@ def test_what_a_cold_group_has_on_its_disks_goes_out_of_the_way(group):
     """A volume that outlives its pods: one that is full and one that is empty would start warm and cold."""
     old = group("a")
     old.run()
-    anew = group("a", start="2")
+    anew = group("a", start="2", wait_s=SHORT)
     for before, after in zip(old.pods, anew.pods, strict=True):
         after.root.parent.mkdir(exist_ok=True)
         subprocess.run(["cp", "-a", before.root, after.root], check=True)

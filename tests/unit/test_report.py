@@ -135,6 +135,13 @@ def test_the_report_is_the_worse_of_target_and_draft(target, draft, outcome):
         assert (whole.reason, whole.detail) == ("of-draft", "draft worker: d")
 
 
+def test_a_draft_that_must_be_restarted_is_not_hidden_by_a_target_that_is_cold():
+    torn = ended(Outcome.COLD, "group-torn")
+
+    assert together(ended(Outcome.COLD, "group-cold"), Draft(CACHE, torn)).reason == "group-torn"
+    assert together(ended(Outcome.HIT), Draft(CACHE, torn)).reason == "group-torn"
+
+
 def test_a_worker_that_does_not_tune_counts_for_nothing_beside_one_that_does():
     idle = ended(Outcome.SKIPPED, "engine-does-not-tune")
 
