@@ -72,6 +72,10 @@ class Daemons:
         pid, _, started = record.read_text().partition(" ")
         return int(pid) if started and start_time(int(pid)) == started else None
 
+    def recorded(self) -> list[str]:
+        """Whatever was started and not stopped, alive or not."""
+        return sorted(record.name for record in self.pids.iterdir()) if self.pids.is_dir() else []
+
     def are_alive(self, names: Sequence[str]) -> bool:
         return all(self.pid(name) is not None for name in names)
 

@@ -42,6 +42,7 @@ def save_sysctls(layout: Layout) -> None:
 def tear_down(daemons: Daemons, layout: Layout) -> None:
     """All of its state is wiped afterwards, so nothing needs to end gracefully."""
     daemons.stop(*_ORDER)
+    daemons.stop(*daemons.recorded())  # what tests have started beside it, such as a controller
     kill_containers(layout)
     _remove_shim_sockets(layout)
     _unmount(layout)
