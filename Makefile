@@ -67,6 +67,12 @@ SEEDS ?= 20000
 sim: .venv/.ready ## The protocol's simulator: SEEDS histories of the product's own code, on all cores
 	@$(BIN)/python -m cache_store.testing.simulation $(SEEDS) --jobs $$(nproc)
 
+.PHONY: test-stores
+test-stores: .venv/.ready ministack servers ## Both S3 adapters on MinIO, versitygw, radosgw, MiniStack and fauxqs (8 min)
+	@$(BIN)/python -m tests.processes.radosgw --check || $(BIN)/python -m tests.processes.radosgw || echo "radosgw is not there: its tests are skipped by name"
+	@$(PYTHON) tools/servers/fetch_fauxqs.py || echo "fauxqs is not there: its tests are skipped by name"
+	@CI=true $(BIN)/pytest -q -n 2 --dist loadfile tests/stores/live
+
 .PHONY: test-processes
 ROUNDS ?= 200
 test-processes: .venv/.ready servers ## Rounds of 16 real pods whose claim holder is killed or stopped (13 min; root)

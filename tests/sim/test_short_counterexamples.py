@@ -32,7 +32,8 @@ from cache_store.steps import (
 )
 from cache_store.testing.simulation.checks import Checks, Violation
 from cache_store.testing.simulation.mutants import MUTANTS
-from cache_store.testing.simulation.pods import ADDRESS, IDENTITY, Code, Disk, PodRun, Seat, Setting
+from cache_store.testing.simulation.pods import PodRun
+from cache_store.testing.simulation.seats import ADDRESS, IDENTITY, Code, Disk, Seat, Setting
 from cache_store.testing.simulation.store import Bucket, Network
 from cache_store.testing.simulation.world import World
 
@@ -50,7 +51,7 @@ class Machine(RuleBasedStateMachine):
     def begin(self):
         self.world = World(0)
         self.bucket = Bucket(self.world, Network())
-        self.checks = Checks(lambda: self.world.now, has_operators=True, network_is_stale=False)
+        self.checks = Checks(lambda: self.world.now, network_is_stale=False)
         self.bucket.on_change = self.checks.changed
         self.pods = [None] * 3
         self.late = []
@@ -170,7 +171,9 @@ class Machine(RuleBasedStateMachine):
             self.world.now += 5
             if fate in ("late", "lost before", "lost after"):
                 return StillRunning()
-            return Failed("tuner-crashed", "exit 3") if fails and fate == "409" else Finished(run._compose)
+            return (
+                Failed("tuner-crashed", "exit 3") if fails and fate == "409" else Finished(run.tuning.compose)
+            )
         if isinstance(step, ReadBundle):
             return AWAY if fate.startswith("lost") else self.register()
         if isinstance(step, ReadClaim):

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from cache_store.testing.simulation.fleet import Draws, Run, Troubles, finish, run_seed
+from cache_store.testing.simulation.draws import Draws, Troubles
+from cache_store.testing.simulation.fleet import Run, finish, run_seed
 from cache_store.testing.simulation.mutants import MUTANTS
-from cache_store.testing.simulation.pods import Code
+from cache_store.testing.simulation.seats import Code
 from cache_store.testing.simulation.store import Network
 
 SEEDS = int(os.environ.get("SIM_SEEDS", "2000"))
@@ -117,6 +118,24 @@ def test_the_command_says_how_many_and_how_fast():
     assert done.stdout.startswith("20 seeds, 0 broken; ")
 
 
+def test_every_kind_of_trouble_happens():
+    told = "\n".join(line for seed in range(120) for line in run_seed(seed, is_told=True).history)
+
+    for what in (
+        "is killed",
+        "is told to stop",
+        "cannot reach the store",
+        "arrives late",
+        "retires: Done",
+        "quarantines: Done",
+        "Undone 412",
+        "Undone 409",
+        "ends torn",
+        "ends terminated",
+    ):
+        assert what in told, what
+
+
 def test_draws_reach_every_kind_of_trouble():
     """A fault that no seed draws proves nothing."""
     drawn = [Run(seed, code=Code()) for seed in range(400)]
@@ -135,6 +154,6 @@ def test_draws_reach_every_kind_of_trouble():
     assert any(network.is_create_only for network in networks)
     assert any(network.is_full_from_s < 900 for network in networks)
     assert any(not network.tells_date for network in networks)
-    for name in ("crash", "pause", "replaced_when_done", "full_disks", "operators", "cuts"):
+    for name in ("crash", "pause", "sigterm", "replaced_when_done", "full_disks", "operators", "cuts"):
         assert any(getattr(run.troubles, name) > 0 for run in drawn), name
     assert {len(group.seats) for run in drawn for group in run.groups} == {1, 2, 3, 4, 8}

@@ -148,5 +148,5 @@ PROGRAMS = (
     Program("kubelet", _KUBERNETES, "k8s.io/kubernetes/cmd/kubelet", _KUBERNETES_VERSION),
     Program("lws-controller", _LWS, "sigs.k8s.io/lws/cmd"),
     Program("minio", _MINIO, "github.com/minio/minio"),
-    Program("versitygw", _VERSITYGW, "github.com/versity/versitygw/cmd/versitygw", is_default=False),
+    Program("versitygw", _VERSITYGW, "github.com/versity/versitygw/cmd/versitygw"),
 )

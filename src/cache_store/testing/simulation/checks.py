@@ -6,10 +6,12 @@ import json
 from collections import Counter
 from typing import Any
 
+from cache_store.bundle import Bundle
 from cache_store.claim import Claim, parse_claim
-from cache_store.steps import Adopted, GaveUp, Published, Unpublished
-from cache_store.testing.simulation.pods import ADDRESS, Seat
+from cache_store.steps import Adopted, GaveUp, Outcome, Published, Unpublished
+from cache_store.testing.simulation.seats import ADDRESS, Seat
 
+OPERATOR = "ops"
 SLACK_S = 15.0  # the grace in which a run that was told to stop may end by itself
 
 
@@ -20,13 +22,13 @@ class Violation(AssertionError):  # noqa: N818 -- reads as what it is
 class Checks:
     """Told of everything; raises at the first thing that must not be."""
 
-    def __init__(self, now: Any, *, has_operators: bool, network_is_stale: bool) -> None:
+    def __init__(self, now: Any, *, network_is_stale: bool) -> None:
         self._now = now
-        self._has_operators = has_operators
         self._network_is_stale = network_is_stale
-        self.published: dict[str, float] = {}
-        self.own: set[str] = set()
-        self.quarantined: dict[str, float] = {}
+        self.published: dict[str, bytes] = {}
+        self.own: dict[str, bytes] = {}
+        self.taken_out: dict[str, float] = {}
+        self._has_tombstones = False
         self.tunes = 0
         self.counts: Counter[str] = Counter()
         self._applied_by: dict[str, str] = {}
@@ -52,13 +54,19 @@ class Checks:
         if now == "bundle":
             if was == "bundle":
                 raise Violation(f"{by} published over a published bundle")
+            if was == "tombstone" and by != OPERATOR and not json.loads(before or b"{}")["may_retune"]:
+                raise Violation(f"{by} published over a quarantine")
             nonce = json.loads(after)["nonce"]
             if nonce in self.published:
                 raise Violation(f"{by} published the nonce {nonce} a second time")
-            self.published[nonce] = self._now()
+            self.published[nonce] = after
             self._applied_by[by] = nonce
-        elif was == "nothing":
+        if now == "tombstone":
+            self._has_tombstones = True
+        if now == "tombstone" and was == "nothing":
             raise Violation(f"{by} wrote a tombstone over nothing")
+        if now == "tombstone" and was == "bundle":
+            self.taken_out[json.loads(before or b"{}")["nonce"]] = self._now()
 
     def _claim_changed(self, after: bytes | None, by: str) -> None:
         if after is None:
@@ -97,14 +105,28 @@ class Checks:
         if self._bases.setdefault(who, base) != base:
             raise Violation(f"{who} publishes over {base}, but began with {self._bases[who]}")
 
-    def own_result(self, nonce: str) -> None:
-        self.own.add(nonce)
+    def own_result(self, bundle: Bundle) -> None:
+        self.own[bundle.nonce] = bundle.encode()
 
-    def took_part(self, who: str, outcome: Any) -> None:
+    def took_part(
+        self, who: str, outcome: Outcome, *, tune_goes_on: bool = False, has_result: bool = False
+    ) -> None:
         self.counts[type(outcome).__name__] += 1
         self._bases.pop(who, None)
         applied = self._applied_by.pop(who, None)
-        if applied is None or self._has_operators:
+        if tune_goes_on and isinstance(outcome, Adopted):
+            raise Violation(
+                f"{who} adopted {outcome.bundle.nonce}, and its own tune goes on beside the engine"
+            )
+        if isinstance(outcome, GaveUp) and not outcome.reason:
+            raise Violation(f"{who} gave up and does not say why")
+        if (
+            has_result
+            and isinstance(outcome, GaveUp)
+            and not (outcome.reason == "fenced" and self._has_tombstones)
+        ):
+            raise Violation(f"{who} throws a good result away: {outcome.reason}, {outcome.detail}")
+        if applied is None or applied in self.taken_out:
             return
         mine = outcome.bundle.nonce if isinstance(outcome, Adopted | Published | Unpublished) else None
         if mine != applied:
@@ -112,15 +134,18 @@ class Checks:
                 f"{who} published {applied} and denies it: {outcome if isinstance(outcome, GaveUp) else mine}"
             )
 
-    def installed(self, seat: Seat, nonce: str) -> None:
-        if nonce not in self.published and nonce not in self.own:
-            raise Violation(f"{seat.name} installed {nonce}, which was never published")
+    def installed(self, seat: Seat, bundle: Bundle) -> None:
+        nonce = bundle.nonce
+        if bundle.encode() not in (self.published.get(nonce), self.own.get(nonce)):
+            raise Violation(f"{seat.name} installed {nonce}, which was never published with these bytes")
         if seat.size > 1 and (seat.disk.incarnation, nonce) not in self._warm:
             raise Violation(f"{seat.name} installed {nonce} before its group had decided so")
-        since = self.quarantined.get(nonce)
+        since = self.taken_out.get(nonce)
         read = seat.reads_of_bundle.get(nonce)
         if since is not None and read is not None and read > since and not self._network_is_stale:
-            raise Violation(f"{seat.name} installed {nonce}, which was quarantined before it was read")
+            raise Violation(
+                f"{seat.name} installed {nonce}, which was taken out of service before it was read"
+            )
 
     def ended(self, seat: Seat, deadline_s: float) -> None:
         if seat.ended_at is None:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from cache_store.bundle import Bundle, Tombstone, parse_register
-from cache_store.claim import Claim, Rules, parse_claim
+from cache_store.claim import Claim, parse_claim
 from cache_store.testing.simulation.checks import Checks, Violation
-from cache_store.testing.simulation.pods import ADDRESS, Code, Disk, PodRun, Seat, Setting
-from cache_store.testing.simulation.store import Bucket, Network
+from cache_store.testing.simulation.draws import Draws
+from cache_store.testing.simulation.pods import PodRun
+from cache_store.testing.simulation.seats import ADDRESS, Code, Disk, Seat
+from cache_store.testing.simulation.store import Bucket
 from cache_store.testing.simulation.world import Life, Process, World
 
 MOST_RESTARTS = 4
 GRACE_S = 10.0
-
-
-@dataclass(frozen=True)
-class Troubles:
-    """Chances per step of a pod, and whether operators are at work. `crashes_in_place`: of crashes, else a new pod."""
-
-    crash: float = 0.0
-    pause: float = 0.0
-    crashes_in_place: float = 0.5
-    replaced_when_done: float = 0.0
-    full_disks: float = 0.0
-    operators: int = 0
-    deletes: bool = False
-    cuts: float = 0.0
+TERMINATION_GRACE_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -59,18 +47,26 @@ class Group:
         self.was_replaced_alone = False
 
     def start(self, seat: Seat, delay_s: float) -> None:
-        run = self.run
+        run, rng = self.run, self.run.world.rng
+        pod: PodRun | None = None
 
         def life() -> Life:
+            nonlocal pod
             seat.ending, seat.ended_at, seat.is_cut_off = None, None, False
             seat.began_at, seat.paused_s = run.world.now, 0.0
+            seat.cut, seat.is_cut_when_bound = (0.0, 0.0), False
+            if run.troubles.cuts and rng.random() < run.troubles.cuts:
+                cut_at = run.world.now + rng.uniform(0, 200)
+                seat.cut = (cut_at, cut_at + rng.choice([15.0, 120.0, 2000.0]))
+                seat.is_cut_when_bound = rng.random() < 0.5
             pod = PodRun(run.world, run.bucket, seat, run.setting, run.code, run.checks)
-            run.world.at(run.setting.deadline_s + GRACE_S, lambda: self.abandon(seat, process, pod))
-            yield from pod.life()
+            begun = pod
+            run.world.at(run.setting.deadline_s + GRACE_S, lambda: self.abandon(seat, process, begun))
+            yield from begun.life()
             self.after(seat)
 
         process = run.world.spawn(life(), delay_s=delay_s)
-        process.before_step = lambda: self.trouble(seat, process)
+        process.before_step = lambda: self.trouble(seat, process, pod)
         self.processes[seat.rank] = process
 
     def abandon(self, seat: Seat, process: Process, pod: PodRun) -> None:
@@ -84,7 +80,7 @@ class Group:
         pod.run_out()
         self.after(seat)
 
-    def trouble(self, seat: Seat, process: Process) -> float | None:
+    def trouble(self, seat: Seat, process: Process, pod: PodRun | None) -> float | None:
         """What befalls a pod before its next step: nothing (0), a pause, or its end (None)."""
         rng, troubles = self.run.world.rng, self.run.troubles
         if troubles.crash and self.restarts < MOST_RESTARTS and rng.random() < troubles.crash:
@@ -92,15 +88,34 @@ class Group:
             self.run.world.tell(seat.name, "is killed")
             self.die(seat, in_place=rng.random() < troubles.crashes_in_place)
             return None
+        if troubles.sigterm and self.restarts < MOST_RESTARTS and rng.random() < troubles.sigterm:
+            self.stop(seat, process, pod)
         if troubles.pause and rng.random() < troubles.pause:
             pause_s = rng.choice([5.0, 70.0, 400.0, 1800.0]) * rng.random()
             seat.paused_s += pause_s
             return pause_s
         return 0.0
 
+    def stop(self, seat: Seat, process: Process, pod: PodRun | None) -> None:
+        """As a drained node does it: SIGTERM, SIGKILL after the grace, and a new pod elsewhere."""
+        if pod is None or pod.is_told_to_stop:
+            return
+        pod.is_told_to_stop = True
+        self.run.world.tell(seat.name, "is told to stop")
+
+        def at_last() -> None:
+            if process.is_alive and self.processes[seat.rank] is process:
+                process.kill()
+                self.die(seat, in_place=False)
+
+        self.run.world.at(TERMINATION_GRACE_S, at_last)
+
     def after(self, seat: Seat) -> None:
         """A run came to its own end."""
         rng = self.run.world.rng
+        if seat.ending is not None and seat.ending[0] == "terminated":
+            self.run.world.at(0, lambda: self.die(seat, in_place=False))
+            return
         if seat.ending is not None and seat.ending[0] == "torn":
             self.run.world.at(0, lambda: self.die(seat, in_place=True))
         elif self.restarts < MOST_RESTARTS and rng.random() < self.run.troubles.replaced_when_done:
@@ -145,7 +160,6 @@ class Run:
         self.bucket = Bucket(self.world, drawn.network)
         self.checks = Checks(
             lambda: self.world.now,
-            has_operators=drawn.troubles.operators > 0,
             network_is_stale=drawn.network.stale > 0,
         )
         self.bucket.on_change = self.checks.changed
@@ -167,7 +181,9 @@ class Run:
         seen = bucket.peek(ADDRESS.bundle_key)
         claim = bucket.peek(ADDRESS.claim_key)
         yield rng.uniform(0, 30)
-        if claim is not None and rng.random() < 0.3:
+        if claim is not None and self.troubles.deletes == "claim":
+            bucket.delete(ADDRESS.claim_key, "ops")
+        elif claim is not None and rng.random() < 0.3:
             held = parse_claim(claim.body)
             if isinstance(held, Claim):
                 ended = held.model_copy(
@@ -183,7 +199,7 @@ class Run:
             return
         register = parse_register(seen.body)
         if isinstance(register, Bundle):
-            if self.troubles.deletes:
+            if self.troubles.deletes == "bundle":
                 bucket.delete(ADDRESS.bundle_key, "ops")
                 return
             tombstone = Tombstone(
@@ -197,9 +213,6 @@ class Run:
             world.tell(
                 "ops", f"{'retires' if tombstone.may_retune else 'quarantines'}: {type(answer).__name__}"
             )
-            found = bucket.peek(ADDRESS.bundle_key)
-            if found is not None and found.body == tombstone.encode() and not tombstone.may_retune:
-                self.checks.quarantined[register.nonce] = world.now
             # most of them think again, and put it back under a nonce of its own
             if rng.random() < 0.3:
                 yield rng.uniform(1, 300)
@@ -215,51 +228,6 @@ class Run:
                 self.checks.ended(seat, self.setting.deadline_s)
             if len(group.seats) > 1:
                 self.checks.group_is_one(group.seats, was_replaced_alone=group.was_replaced_alone)
-
-
-@dataclass(frozen=True)
-class Draws:
-    """What a seed decides before anything happens."""
-
-    network: Network
-    troubles: Troubles
-    setting: Setting
-    sizes: tuple[int, ...]
-    spread_s: float
-
-    @classmethod
-    def of(cls, rng: random.Random) -> Draws:
-        network = Network.of(rng)
-        kind = rng.random()
-        sizes = (
-            tuple(1 for _ in range(rng.randint(1, 10)))
-            if kind < 0.4
-            else tuple(rng.choice([1, 2, 2, 2, 3, 4, 8]) for _ in range(rng.randint(1, 3)))
-        )
-        quiet = rng.random() < 0.2
-        troubles = Troubles() if quiet else Troubles(
-            crash=rng.choice([0.0, 0.003, 0.02]),
-            pause=rng.choice([0.0, 0.002, 0.01]),
-            crashes_in_place=rng.choice([0.0, 0.5, 1.0]),
-            replaced_when_done=rng.choice([0.0, 0.0, 0.3]),
-            full_disks=rng.choice([0.0, 0.0, 0.1]),
-            operators=rng.choice([0, 0, 0, 1, 3]),
-            cuts=rng.choice([0.0, 0.0, 0.2]),
-        )  # fmt: skip
-        tune_s = rng.choice([(2.0, 5.0), (60.0, 200.0), (170.0, 190.0), (1500.0, 2400.0)])
-        setting = Setting(
-            rules=Rules(),
-            wait_s=rng.choice([120.0, 900.0]),
-            deadline_s=rng.choice([300.0, 1800.0]),
-            patience_s=rng.choice([60.0, 300.0]),
-            tune_s=tune_s,
-            failing_tunes=rng.choice([0.0, 0.0, 0.0, 0.3, 1.0]),
-            shares_work=rng.random() < 0.5,
-            restarts_alone=rng.random() < 0.5,
-            says_tune_time=rng.random() < 0.5,
-            keeps_conditions=not network.is_create_only,
-        )
-        return cls(network, troubles, setting, sizes, rng.choice([0.5, 10.0, 300.0]))
 
 
 def run_seed(seed: int, *, is_told: bool = False) -> Result:

@@ -1,53 +1,35 @@
-"""The protocol, wrong on purpose in one place each: what a simulator is worth is how many of these it catches.
-
-A mutant breaks an invariant (`breaks`), or it is only a cost and shows as more tunes than the protocol needs in the
-same seeds (`costs`).
-"""
+"""The protocol, wrong on purpose in one place each: what a simulator is worth is how many of these it catches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-from unittest import mock
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
 
-from cache_store import claim, group_roll, lease, settling
+from cache_store import claim, lease
 from cache_store.claim import Claim, MayTake, MustWait
 from cache_store.coordination import Participant
-from cache_store.group_roll import Follow, Put, Roll
 from cache_store.lease import Lease
-from cache_store.register import Hit, Vacant
-from cache_store.settling import Settling, Together
-from cache_store.steps import Adopted, Done, GaveUp, Published, ReadClaim, Seen, WriteBundle, WriteClaim
-from cache_store.testing.simulation.fleet import Draws, Run
-from cache_store.testing.simulation.pods import ADDRESS, Code
+from cache_store.register import Hit, Quarantined, RegisterState, Vacant
+from cache_store.steps import (
+    Adopted,
+    Done,
+    GaveUp,
+    Published,
+    ReadClaim,
+    Seen,
+    StopWork,
+    Undone,
+    WriteBundle,
+    WriteClaim,
+)
+from cache_store.testing.simulation.draws import Draws
+from cache_store.testing.simulation.fleet import Run
+from cache_store.testing.simulation.mutant import Mutant
+from cache_store.testing.simulation.mutants_of_groups import GROUP_MUTANTS
+from cache_store.testing.simulation.seats import ADDRESS, Code
 
 Steps = Generator[Any, Any, Any]
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """`patches`: (object, attribute, what it becomes). `prepare` changes a run before it begins, `redraw` its draws."""
-
-    name: str
-    shows: Literal["breaks", "costs"]
-    code: Code = field(default_factory=Code)
-    patches: tuple[tuple[Any, str, Any], ...] = ()
-    prepare: Callable[[Run], None] = lambda _run: None
-    redraw: Callable[[Draws], Draws] = lambda draws: draws
-
-    def run(self, seed: int) -> Run:
-        """The run of one seed; `to_the_end` is the caller's, inside of `applied`."""
-        run = Run(seed, code=self.code, is_told=False, redraw=self.redraw)
-        self.prepare(run)
-        return run
-
-    def applied(self) -> ExitStack:
-        stack = ExitStack()
-        for where, name, what in self.patches:
-            stack.enter_context(mock.patch.object(where, name, what))
-        return stack
 
 
 # -- the bundle's register -----------------------------------------------------------------------------------------
@@ -102,6 +84,59 @@ class NoSecondLook(Participant):
             self._has_won = False
             return Vacant(self._first_base)
         return (yield from super()._bundle())
+
+
+class Believes(Participant):
+    """Takes the status of a refused publish for an answer, and does not read back."""
+
+    status = 412
+
+    def _publish(self, work: Any, base: str | None) -> Steps:
+        publishing = super()._publish(work, base)
+        step = next(publishing)
+        try:
+            while True:
+                answer = yield step
+                if (
+                    isinstance(step, WriteBundle)
+                    and isinstance(answer, Undone)
+                    and answer.status == self.status
+                ):
+                    return GaveUp("lost", f"the store said {self.status}")
+                step = publishing.send(answer)
+        except StopIteration as end:
+            return end.value
+
+
+class Believes409(Believes):
+    status = 409
+
+
+class TunesOnBesideAdopted(Participant):
+    """Does not end its own tune when it adopts another's result."""
+
+    def _adopt_if_there(self) -> Steps:
+        adopting = super()._adopt_if_there()
+        step = next(adopting)
+        try:
+            while True:
+                step = adopting.send(Done() if isinstance(step, StopWork) else (yield step))
+        except StopIteration as end:
+            return end.value
+
+
+class IgnoresQuarantine(Participant):
+    """Sees every tombstone as one that may be tuned over."""
+
+    def run(self, first: RegisterState) -> Steps:
+        return (yield from super().run(_as_vacant(first)))
+
+    def _bundle(self) -> Steps:
+        return _as_vacant((yield from super()._bundle()))
+
+
+def _as_vacant(state: RegisterState) -> RegisterState:
+    return Vacant(state.etag, None, state.tombstone) if isinstance(state, Quarantined) else state
 
 
 # -- the claim -----------------------------------------------------------------------------------------------------
@@ -186,96 +221,19 @@ def _deletes_claims(run: Run) -> None:
     run.bucket.on_change = changed
 
 
-def _ignores_conditions_on_rolls(run: Run) -> None:
-    run.bucket.ignores_conditions = lambda key: key.endswith("/roll.json")
-
-
 def _with_operators(draws: Draws) -> Draws:
     return replace(draws, troubles=replace(draws.troubles, operators=3))
 
 
 def _with_deleting_operators(draws: Draws) -> Draws:
-    return replace(draws, troubles=replace(draws.troubles, operators=3, deletes=True))
+    return replace(draws, troubles=replace(draws.troubles, operators=3, deletes="bundle"))
 
 
-# -- the roll ------------------------------------------------------------------------------------------------------
+def _with_operators_who_unlock_by_delete(draws: Draws) -> Draws:
+    return replace(draws, troubles=replace(draws.troubles, operators=3, deletes="claim"))
 
 
-class DecidesAlone(Settling):
-    """Cold when its own patience is over, without telling the others."""
-
-    def run(self) -> Steps:
-        settling_ = super().run()
-        step = next(settling_)
-        try:
-            while True:
-                if self.monotonic() >= self.patience_until:
-                    return settling.Apart("group-cold", "by myself")
-                step = settling_.send((yield step))
-        except StopIteration as end:
-            return end.value
-
-
-class ColdWhenUndecided(Settling):
-    """Starts cold where it cannot learn the decision, although the others may count on it."""
-
-    def _without_decision(self, reason: str, detail: str) -> settling.Apart:
-        return settling.Apart(reason, detail)
-
-
-class WarmWhenReady(Settling):
-    """Believes its own word: warm as soon as it is on the roll."""
-
-    def _put(self, roll: Roll, base: str | None) -> Steps:
-        end = yield from super()._put(roll, base)
-        return Together(self.offer.token) if end is None and self._joined and self.offer.token else end
-
-
-class TrustsEveryRead(Settling):
-    """Takes a stale read for news."""
-
-    def _read(self, seen: Any) -> Any:
-        self._newest = 0
-        return super()._read(seen)
-
-
-_REAL_DECISION = group_roll._decision  # noqa: SLF001 -- as above
-_REAL_NEXT = group_roll.next_step
-
-
-def _first_word_counts(roll: Roll, place: Any, *, is_over: bool) -> Any:
-    members = {rank: one.model_copy(update={"confirmed": True}) for rank, one in roll.members.items()}
-    return _REAL_DECISION(roll.model_copy(update={"members": members}), place, is_over=is_over)
-
-
-def _majority(roll: Roll, place: Any, *, is_over: bool) -> Any:
-    decision = _REAL_DECISION(roll, place, is_over=is_over)
-    tokens = {one.token for one in roll.members.values() if one.token}
-    if is_over and decision is not None and decision.verdict == "cold" and len(tokens) == 1:
-        return decision.model_copy(update={"verdict": "warm", "token": tokens.pop()})
-    return decision
-
-
-def _any_incarnation(seen: Any, place: Any, offer: Any, **more: Any) -> Any:
-    if seen is not None and seen.decision is not None and seen.decision.verdict == "warm":
-        return Follow(seen.decision)
-    return _REAL_NEXT(seen, place, offer, **more)
-
-
-def _reopens(seen: Any, place: Any, offer: Any, **more: Any) -> Any:
-    step = _REAL_NEXT(seen, place, offer, **more)
-    if (
-        isinstance(step, Follow)
-        and offer.token
-        and step.decision.verdict == "cold"
-        and seen.decision == step.decision
-    ):
-        again = {"decision": None, "counter": seen.counter + 1, "nonce": more["nonce"]}
-        return Put(seen.model_copy(update=again))
-    return step
-
-
-MUTANTS = (
+POD_MUTANTS = (
     Mutant("bundle by a plain PUT", "breaks", Code(writes_bundle_plainly=True)),
     Mutant("no read-back of a publish", "breaks", Code(participant=NoReadBack)),
     Mutant(
@@ -289,20 +247,20 @@ MUTANTS = (
     Mutant("claims with equal bodies", "breaks", patches=((Lease, "_renewed", _equal_bodies),)),
     Mutant("heartbeat without If-Match", "breaks", patches=((Lease, "renew", _plain_renewal),)),
     Mutant("epoch from memory", "breaks", patches=((Lease, "take", _epoch_from_memory),)),
-    Mutant("install before the decision", "breaks", Code(installs_before_decision=True)),
-    Mutant("warm when ready", "breaks", Code(settling=WarmWhenReady)),
-    Mutant("cold by its own patience", "breaks", Code(settling=DecidesAlone)),
-    Mutant("cold when the decision is unknown", "breaks", Code(settling=ColdWhenUndecided)),
-    Mutant("a stale roll is believed", "breaks", Code(settling=TrustsEveryRead)),
-    Mutant("the mark is forgotten by a restart", "breaks", Code(forgets_that_it_is_bound=True)),
-    Mutant("the first word counts", "breaks", patches=((group_roll, "_decision", _first_word_counts),)),
-    Mutant("warm without those who are missing", "breaks", patches=((group_roll, "_decision", _majority),)),
-    Mutant("a decision binds whoever comes", "breaks", patches=((settling, "next_step", _any_incarnation),)),
-    Mutant("a decision is taken back", "breaks", patches=((settling, "next_step", _reopens),)),
-    Mutant("rolls without conditions", "breaks", prepare=_ignores_conditions_on_rolls),
+    Mutant("412 is believed", "breaks", Code(participant=Believes)),
+    Mutant("adopts while its own tune goes on", "breaks", Code(participant=TunesOnBesideAdopted)),
+    Mutant(
+        "tunes over a quarantine",
+        "breaks",
+        Code(participant=IgnoresQuarantine),
+        redraw=_with_operators,
+    ),
+    Mutant("unlock by delete", "breaks", redraw=_with_operators_who_unlock_by_delete),
+    Mutant("409 is taken for a loss", "breaks", Code(participant=Believes409)),
     Mutant("no second look after the claim", "costs", Code(participant=NoSecondLook)),
     Mutant("lease by the local clock", "costs", patches=((Lease, "look", _by_local_clock),)),
     Mutant("a claim's write error is a loss", "costs", patches=((Lease, "_write", _write_error_is_a_loss),)),
     Mutant("no cool-down", "costs", patches=((lease, "judge", _no_cooldown),)),
     Mutant("no respect for a live lease", "costs", patches=((lease, "judge", _no_wait_for_the_living),)),
 )
+MUTANTS = (*POD_MUTANTS, *GROUP_MUTANTS)

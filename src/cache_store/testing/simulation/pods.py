@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cache_store.bundle import Bundle, CoverageRecord, IdentityRecord, Provenance, pack
-from cache_store.claim import Rules
+from cache_store.bundle import Bundle
 from cache_store.clock import Cancelled
-from cache_store.coordination import GroupRole, Participant
-from cache_store.group_roll import GroupPlace, Offer
-from cache_store.identity import Environment, Identity
+from cache_store.coordination import GroupRole
+from cache_store.group_roll import BadRoll, GroupPlace, Offer, as_torn, parse_roll
 from cache_store.objects import Missing, StoredObject
 from cache_store.register import Hit, Quarantined, Unreachable, Unusable, Vacant, classify
-from cache_store.settling import Apart, Bind, ReadRoll, Settling, Together, Torn, WriteRoll
+from cache_store.settling import Apart, Bind, ReadRoll, Together, Torn, WriteRoll
 from cache_store.steps import (
     Absent,
     Adopted,
     CheckStore,
     Done,
-    Failed,
-    Finished,
     Fit,
     GaveUp,
     Published,
     ReadBundle,
     ReadClaim,
     Seen,
-    StillRunning,
     StopWork,
-    Undone,
     Unfit,
     Unpublished,
     Wait,
@@ -40,84 +33,15 @@ from cache_store.steps import (
     WriteBundle,
     WriteClaim,
 )
+from cache_store.testing.simulation.seats import ADDRESS, IDENTITY, Code, Seat, Setting
 from cache_store.testing.simulation.store import REQUEST_TIMEOUT_S, SLOW, Bucket
+from cache_store.testing.simulation.tuning import Tuning
 from cache_store.testing.simulation.world import World
 
 if TYPE_CHECKING:
     from cache_store.testing.simulation.checks import Checks
 
 Answering = Generator[float, None, Any]
-
-IDENTITY = Identity(
-    engine="sglang",
-    flashinfer_version="0.7.2",
-    arch="sm90",
-    key="0123456789abcdef",
-    key_text="m",
-    key_inputs={"model_path": "m"},
-    environment=Environment({"gpu": "NVIDIA H100 80GB HBM3", "flashinfer_version": "0.7.2"}),
-)
-ADDRESS = IDENTITY.address
-WHO = IdentityRecord.of(IDENTITY)
-
-
-@dataclass(frozen=True)
-class Code:
-    """The protocol under test. A mutant has another one of these."""
-
-    participant: type[Participant] = Participant
-    settling: type[Settling] = Settling
-    writes_bundle_plainly: bool = False
-    installs_before_decision: bool = False
-    forgets_that_it_is_bound: bool = False
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all pods of a run have in common. Seconds."""
-
-    rules: Rules
-    wait_s: float
-    deadline_s: float
-    patience_s: float
-    tune_s: tuple[float, float]
-    failing_tunes: float
-    shares_work: bool
-    restarts_alone: bool
-    says_tune_time: bool
-    keeps_conditions: bool = True
-
-
-@dataclass
-class Disk:
-    """What outlives a container: whose it is, what the group's mark says, what is installed."""
-
-    incarnation: str
-    mark: str | None = None
-    installed: str | None = None
-    is_full: bool = False
-
-
-@dataclass
-class Seat:
-    """A pod's place in the fleet: who sits there may change. `cut`: from when to when it cannot reach the store."""
-
-    group: int
-    rank: int
-    size: int
-    skew_s: float
-    disk: Disk
-    ending: tuple[str, str] | None = None
-    began_at: float = 0.0
-    ended_at: float | None = None
-    paused_s: float = 0.0
-    is_cut_off: bool = False
-    cut: tuple[float, float] = (0.0, 0.0)
-    reads_of_bundle: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return f"g{self.group}p{self.rank}"
 
 
 @functools.lru_cache(maxsize=4096)
@@ -139,7 +63,8 @@ class PodRun:
         self.checks = checks
         self.who = f"{seat.name}/{seat.disk.incarnation}"
         self.deadline = world.now + setting.deadline_s
-        self.left_s: float | None = None
+        self.tuning = Tuning(world, bucket, seat, setting, checks, who=self.who, deadline=self.deadline)
+        self.is_told_to_stop = False
         self.is_bound = False
         self.place = GroupPlace("", f"group-{seat.group}", seat.size, ADDRESS, setting.restarts_alone)
 
@@ -149,7 +74,10 @@ class PodRun:
         try:
             yield from (self._alone() if self.seat.size == 1 else self._in_group())
         except Cancelled:
-            self.run_out()
+            if self.is_told_to_stop:
+                self._end("terminated", "SIGTERM")
+            else:
+                self.run_out()
 
     def run_out(self) -> None:
         """The deadline came first: whoever is counted on cannot start cold, but for the second time."""
@@ -167,7 +95,7 @@ class PodRun:
     def _alone(self) -> Answering:
         outcome = yield from self._obtain()
         if isinstance(outcome, Bundle):
-            self._install(outcome.nonce)
+            self._install(outcome)
             self._end("warm", outcome.nonce)
         else:
             self._end("cold", outcome)
@@ -186,8 +114,8 @@ class PodRun:
             if disk.is_full:
                 problem = "place-disk-full"
         token = outcome.nonce if isinstance(outcome, Bundle) and not problem else None
-        if token and self.code.installs_before_decision:
-            self._install(token)
+        if token and isinstance(outcome, Bundle) and self.code.installs_before_decision:
+            self._install(outcome)
         clock = self.world
         settling = self.code.settling(
             self.place,
@@ -203,9 +131,9 @@ class PodRun:
         )
         settled = yield from self._drive(settling.run())
         self.world.tell(self.who, f"settled: {settled}")
-        if isinstance(settled, Together) and token:
+        if isinstance(settled, Together) and token and isinstance(outcome, Bundle):
             yield 0.02
-            self._install(token)
+            self._install(outcome)
             disk.mark = "warm"
             self.is_bound = False
             self._end("warm", token)
@@ -225,8 +153,6 @@ class PodRun:
             self._end("split", settled.reason)
             return
         disk.mark = "torn"
-        from cache_store.group_roll import BadRoll, as_torn, parse_roll
-
         seen = SLOW if self._is_cut() else (yield from self.bucket.get(self.place.key))
         if isinstance(seen, StoredObject):
             try:
@@ -263,19 +189,21 @@ class PodRun:
         )
         outcome = yield from self._drive(participant.run(state))
         self.world.tell(self.who, f"outcome: {type(outcome).__name__} {getattr(outcome, 'reason', '')}")
-        self.checks.took_part(self.who, outcome)
+        self.checks.took_part(
+            self.who, outcome, tune_goes_on=self.tuning.is_running, has_result=self.tuning.has_result
+        )
         if isinstance(outcome, Adopted | Published | Unpublished):
             if isinstance(outcome, Unpublished):
-                self.checks.own_result(outcome.bundle.nonce)
+                self.checks.own_result(outcome.bundle)
                 if is_group:
                     return "group-unpublished"
             return outcome.bundle
         return outcome.reason if isinstance(outcome, GaveUp) else "odd"
 
-    def _install(self, nonce: str) -> None:
-        self.seat.disk.installed = nonce
-        self.world.tell(self.who, f"installs {nonce}")
-        self.checks.installed(self.seat, nonce)
+    def _install(self, bundle: Bundle) -> None:
+        self.seat.disk.installed = bundle.nonce
+        self.world.tell(self.who, f"installs {bundle.nonce}")
+        self.checks.installed(self.seat, bundle)
 
     def _end(self, how: str, why: str) -> None:
         if how == "cold":
@@ -292,7 +220,7 @@ class PodRun:
         try:
             step = next(protocol)
             while True:
-                if not is_stopped and self.world.now >= self.deadline:
+                if not is_stopped and (self.is_told_to_stop or self.world.now >= self.deadline):
                     is_stopped = True
                     step = protocol.throw(Cancelled())
                     continue
@@ -305,16 +233,22 @@ class PodRun:
 
     def _answer(self, step: Any) -> Answering:
         if not isinstance(step, Wait | Work | StopWork | Bind) and self._is_cut():
+            self.world.tell(self.who, "cannot reach the store")
             yield 4 * REQUEST_TIMEOUT_S
             return SLOW
         if isinstance(step, Wait):
             yield max(0.0, min(step.seconds, self.deadline - self.world.now))
             return Done()
         if isinstance(step, Work):
-            return (yield from self._work(step))
+            return (yield from self.tuning.go_on(step))
         if isinstance(step, StopWork | Bind):
             if isinstance(step, Bind):
                 self.seat.disk.mark, self.is_bound = "bound", True
+                if self.seat.is_cut_when_bound:
+                    cut_at = self.world.now + self.world.rng.uniform(0, 2)
+                    self.seat.cut = (cut_at, cut_at + self.setting.deadline_s)
+            else:
+                self.tuning.is_running = False
             return Done()
         if isinstance(step, CheckStore):
             return (yield from self._probe())
@@ -370,49 +304,3 @@ class PodRun:
             if isinstance(seen, Unreachable):
                 return seen
         return Fit() if self.setting.keeps_conditions else Unfit("store-create-only", "no compare-and-swap")
-
-    # -- tuning --------------------------------------------------------------------------------------------------
-
-    def _work(self, step: Work) -> Answering:
-        rng = self.world.rng
-        if self.left_s is None:
-            self.left_s = rng.uniform(*self.setting.tune_s)
-            self.checks.tune_began(self.seat)
-        spent = min(step.max_s, self.left_s, max(0.0, self.deadline - self.world.now))
-        yield spent
-        self.left_s -= spent
-        if self.left_s > 0:
-            return StillRunning()
-        if rng.random() < self.setting.failing_tunes:
-            self.left_s = None
-            return Failed("tuner-crashed", "exit 3")
-        if self.seat.size > 1 and self.setting.shares_work:
-            return (yield from self._share(step))
-        return Finished(self._compose)
-
-    def _share(self, step: Work) -> Answering:
-        """As `autotune_init.group_tune`: members leave a part, the leader waits for all of them."""
-        keys = [f"{ADDRESS}/parts/{step.epoch}/{self.seat.group}-{rank}" for rank in range(self.seat.size)]
-        if self.seat.rank > 0:
-            body = f"{self.who} {step.epoch}".encode()
-            answer = yield from self.bucket.write(keys[self.seat.rank], body, None, self.who)
-            return Finished(self._compose) if isinstance(answer, Done | Undone) else StillRunning()
-        for key in keys[1:]:
-            seen = yield from self.bucket.get(key)
-            if not isinstance(seen, StoredObject):
-                yield 5.0
-                self.left_s = 0.0
-                return StillRunning()
-        return Finished(self._compose)
-
-    def _compose(self, epoch: int, nonce: str) -> Bundle:
-        ranks, files, _ = pack({"rank_tp0_pp0_dp0.json": f'{{"tune": "{self.who} {nonce}"}}'.encode()})
-        return Bundle(
-            identity=WHO,
-            ranks=ranks,
-            files=files,
-            epoch=epoch,
-            nonce=nonce,
-            provenance=Provenance(holder=self.who),
-            coverage=CoverageRecord(),
-        )
