@@ -31,10 +31,7 @@ def start(cluster: Cluster) -> None:
         return
     for manifest in sorted((fetch("lws") / "config" / "crd" / "bases").glob("*.yaml")):
         cluster.kubectl("apply", "--server-side", "-f", str(manifest))
-    # not `kubectl wait`: on an object that has no conditions yet it fails at once
-    established = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
-    asked = ("get", "crd", f"leaderworkersets.{_GROUP}", "-o", established)
-    cluster.daemons.wait_until("LeaderWorkerSet's kind", 30, lambda: cluster.kubectl(*asked) == "True")
+    cluster.daemons.wait_until("LeaderWorkerSet's kind", 30, lambda: _is_served(cluster))
     folder = cluster.layout.run / "lws"
     authority = Authority(folder / "pki")
     pair = authority.issue("tls", "lws-webhooks", ["127.0.0.1"])
@@ -53,6 +50,13 @@ def start(cluster: Cluster) -> None:
     hooks = folder / "webhooks.json"
     hooks.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": _webhooks(bundle)}))
     cluster.kubectl("apply", "-f", str(hooks))
+
+
+def _is_served(cluster: Cluster) -> bool:
+    """Neither `kubectl wait` nor jsonpath: in its first moments the object has no list of conditions, and both fail."""
+    kind = json.loads(cluster.kubectl("get", "crd", f"leaderworkersets.{_GROUP}", "-o", "json"))
+    conditions = kind.get("status", {}).get("conditions") or []
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
 def _configuration(certificates: str) -> dict[str, Any]:
