@@ -9,7 +9,7 @@ from tests.processes import gates
 from tests.processes.checks import Tally, bundle_in, judge
 from tests.processes.play import STAGES, play_rounds
 from tests.processes.pods import DEADLINE_S, Pod, Run
-from tests.processes.rounds import STEPS, Played, Struck, plan_of
+from tests.processes.rounds import LEASE_OVER_S, STEPS, Played, Struck, plan_of
 from tests.processes.stages import Written
 
 RANKS = ("rank_tp0_pp0_dp0.json", "rank_tp1_pp0_dp0.json")
@@ -97,15 +97,22 @@ def test_half_a_file_at_the_moment_of_a_kill_is_seen(tmp_path):
 
 def test_given_pods_that_publish_over_whatever_is_there_then_the_rounds_see_two_publishes(tmp_path):
     """given a holder that is stopped before its publish, for longer than its lease lasts"""
-    numbers = [
+    stopped_for_long = [
         number
-        for number in range(400)
+        for number in range(2000)
         if (plan := plan_of(number, "teeth", (*STEPS, *gates.BEFORE_LINK_OF))).at == gates.BEFORE_PUBLISH
         and plan.stops
-        and plan.stop_s > 3.5
-    ][:1]
+        and plan.strikes == 1
+        and plan.stop_s > LEASE_OVER_S + 1
+    ]
+    tallies = []
 
-    with STAGES["directory"](tmp_path, seed="teeth", share=0.0) as stage:
-        tally = play_rounds(stage, numbers, tmp_path, seed="teeth", mutant="overwrites")
+    # on a machine with other work to do the next holder may come to its publish too late: the first round mostly does
+    for number in stopped_for_long[:5]:
+        (tmp_path / str(number)).mkdir()
+        with STAGES["directory"](tmp_path / str(number), seed="teeth", share=0.0) as stage:
+            tallies.append(play_rounds(stage, [number], tmp_path / str(number), seed="teeth", mutant="overwrites"))
+        if any("has 2 versions" in problem for problem in tallies[-1].problems):
+            return
 
-    assert any("has 2 versions" in problem for problem in tally.problems), tally
+    pytest.fail(f"no round saw two publishes: {tallies}")

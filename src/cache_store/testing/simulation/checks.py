@@ -100,6 +100,10 @@ class Checks:
             self.tunes += 1
         self.counts["tuning pods"] += 1
 
+    def run_began(self, who: str) -> None:
+        """The same pod again: what its earlier run had begun with binds it no more."""
+        self._bases.pop(who, None)
+
     def publishes(self, who: str, base: str | None) -> None:
         """A publish is bound to what the pod saw when it began, whatever it has seen since."""
         if self._bases.setdefault(who, base) != base:

@@ -73,8 +73,9 @@ class Group:
         """As `autotune_init.supervise`: a run that does not end when it is told to is left behind."""
         if not process.is_alive:
             return
-        if self.run.world.now < seat.began_at + self.run.setting.deadline_s + GRACE_S + seat.paused_s:
-            self.run.world.at(seat.paused_s, lambda: self.abandon(seat, process, pod))
+        due = seat.began_at + self.run.setting.deadline_s + GRACE_S + seat.paused_s
+        if self.run.world.now < due - 1e-6:
+            self.run.world.at(due - self.run.world.now, lambda: self.abandon(seat, process, pod))
             return
         process.kill()
         pod.run_out()

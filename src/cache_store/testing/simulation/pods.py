@@ -71,6 +71,7 @@ class PodRun:
     # -- the flow, as autotune_init has it -----------------------------------------------------------------------
 
     def life(self) -> Generator[float, None, None]:
+        self.checks.run_began(self.who)
         try:
             yield from (self._alone() if self.seat.size == 1 else self._in_group())
         except Cancelled:
