@@ -64,7 +64,7 @@ def probe_store(store: ObjectStore, nonce: str) -> ProbeResult:
 def _probe(store: ObjectStore, key: str, nonce: str) -> ProbeResult:
     one, two, three, four = (f"{nonce} {number}".encode() for number in range(1, 5))
     try:
-        store.put_if_absent(key, one)
+        _not_a_conflict(store.put_if_absent(key, one))
         again = store.put_if_absent(key, two)
     except StoreError as error:
         if error.kind is ErrorKind.UNSUPPORTED:
@@ -74,8 +74,6 @@ def _probe(store: ObjectStore, key: str, nonce: str) -> ProbeResult:
         return ProbeResult(StoreClass.IGNORES, "a second create of the same object succeeded")
     seen = store.get(key, limit_bytes=KIB)
     if isinstance(seen, Missing):
-        if again.status == 409:  # "try again", and no word about conditions
-            raise StoreError(ErrorKind.UNAVAILABLE, f"creating {key} was answered 409")
         return ProbeResult(
             StoreClass.REJECTS, f"creating an object that is not there was answered {again.status}"
         )
@@ -103,19 +101,26 @@ def _probe(store: ObjectStore, key: str, nonce: str) -> ProbeResult:
 
 def _probe_match(store: ObjectStore, key: str, etag: str, three: bytes, four: bytes) -> tuple[str, str]:
     """The form of ETag that works, and what is wrong ("" for nothing)."""
-    if isinstance(store.put_if_match(key, four, _other(etag)), Written):
+    if isinstance(_not_a_conflict(store.put_if_match(key, four, _other(etag))), Written):
         return "quoted", "replacing with a wrong ETag succeeded"
     form = "quoted"
-    answer = store.put_if_match(key, three, etag)
+    answer = _not_a_conflict(store.put_if_match(key, three, etag))
     if isinstance(answer, NotWritten) and not _is_there(store, key, three):
         form = "unquoted"
-        answer = store.put_if_match(key, three, etag.strip('"'))
+        answer = _not_a_conflict(store.put_if_match(key, three, etag.strip('"')))
     if isinstance(answer, NotWritten) and not _is_there(store, key, three):
         return "quoted", f"replacing with the right ETag was answered {answer.status}"
     stale = etag if form == "quoted" else etag.strip('"')
-    if isinstance(store.put_if_match(key, four, stale), Written):
+    if isinstance(_not_a_conflict(store.put_if_match(key, four, stale)), Written):
         return form, "replacing with a stale ETag succeeded"
     return form, ""
+
+
+def _not_a_conflict(answer: Written | NotWritten) -> Written | NotWritten:
+    """A 409 says "try again" (S3's ConditionalRequestConflict) and no word about conditions."""
+    if isinstance(answer, NotWritten) and answer.status == 409:
+        raise StoreError(ErrorKind.UNAVAILABLE, "a conditional write was answered 409")
+    return answer
 
 
 def _is_there(store: ObjectStore, key: str, body: bytes) -> bool:

@@ -6,6 +6,7 @@ what was on the wire: how often `bundle.json` was written, and under which condi
 
 import asyncio
 import random
+import re
 import socket
 import struct
 import threading
@@ -125,7 +126,7 @@ class FaultProxy:
         rng = random.Random(f"{self.seed}:{self._connections}")
         upstream = Upstream(self.upstream_port)
         try:
-            while (request := await _read_request(reader)) is not None:
+            while (request := await _read_request(reader, writer)) is not None:
                 if not await self._pass_on(request, rng, upstream, writer):
                     break
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
@@ -205,11 +206,14 @@ class Upstream:
             self.writer.close()
 
 
-async def _read_request(reader):
+async def _read_request(reader, writer):
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
         return None
+    if b"100-continue" in head.lower():  # botocore holds a body back until it is asked for
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        head = re.sub(rb"(?i)expect: 100-continue\r\n", b"", head)
     return Request(head, await _read_body(reader, head))
 
 

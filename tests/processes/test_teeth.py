@@ -111,7 +111,9 @@ def test_given_pods_that_publish_over_whatever_is_there_then_the_rounds_see_two_
     for number in stopped_for_long[:5]:
         (tmp_path / str(number)).mkdir()
         with STAGES["directory"](tmp_path / str(number), seed="teeth", share=0.0) as stage:
-            tallies.append(play_rounds(stage, [number], tmp_path / str(number), seed="teeth", mutant="overwrites"))
+            tallies.append(
+                play_rounds(stage, [number], tmp_path / str(number), seed="teeth", mutant="overwrites")
+            )
         if any("has 2 versions" in problem for problem in tallies[-1].problems):
             return
 

@@ -152,20 +152,31 @@ def test_a_race_without_answers_proves_nothing():
 
 
 class Conflicting(MemoryStore):
-    """Answers 409, "try again", to its first writes."""
+    """Answers 409, "try again", to one of its conditional writes."""
 
-    def __init__(self, conflicts):
+    def __init__(self, number):
         super().__init__(ManualClock())
-        self.conflicts = conflicts
+        self.left = number
+
+    def _conflicts(self):
+        self.left -= 1
+        return self.left == 0
 
     def put_if_absent(self, key, body):
-        self.conflicts -= 1
-        return NotWritten(409) if self.conflicts >= 0 else super().put_if_absent(key, body)
+        return NotWritten(409) if self._conflicts() else super().put_if_absent(key, body)
+
+    def put_if_match(self, key, body, etag):
+        return NotWritten(409) if self._conflicts() else super().put_if_match(key, body, etag)
 
 
-def test_given_409_to_both_creates_then_nothing_is_said_of_the_store_but_to_ask_again():
-    store = Conflicting(2)
+@pytest.mark.parametrize("number", [1, 3, 4, 5])
+def test_given_409_to_one_write_then_nothing_is_said_of_the_store_but_to_ask_again(number):
+    store = Conflicting(number)
 
     with raises(ErrorKind.UNAVAILABLE):
         probe_store(store, "first")
     assert probe_store(store, "second").store_class is StoreClass.FULL
+
+
+def test_given_409_to_the_second_create_then_it_is_a_refusal_as_good_as_412():
+    assert probe_store(Conflicting(2), "n").store_class is StoreClass.FULL

@@ -60,6 +60,7 @@ PASSES = {
     ),
     "the first 3 writes of claim and bundle are answered 503": lambda: first("503", 3),
     "the first 3 writes of all are answered 503": lambda: first_of_all("503", 3),
+    "the first 3 writes of all are answered 409": lambda: first_of_all("409", 3),
     "the first 3 writes of all are cut before the commit": lambda: first_of_all("cut-before", 3),
     "the first 3 reads are cut in the middle": lambda: first_of_all("cut-body", 3, "GET"),
     "no answer has dates": lambda: always("no-dates", "GET"),
