@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from cache_store.bundle import MAX_REGISTER_BYTES
-from cache_store.claim import MAX_CLAIM_BYTES, Rules
+from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli.survey import in_parallel, read_object
 from cache_store.cli.views import Reading, claim_view, reading_of
 from cache_store.identity import Address
@@ -44,7 +44,7 @@ def _look_up(store: ObjectStore, now: datetime, address: Address) -> Found:
     settled = of_register(reading)
     if settled is not None:
         return settled
-    claim = read_object(store, address.claim_key, limit_bytes=MAX_CLAIM_BYTES)
+    claim = read_object(store, address.claim_key, limit_bytes=MAX_READ_BYTES)
     view = None if isinstance(claim, Missing) else claim_view(claim, now, Rules())
     return of_claim(reading, view)
 

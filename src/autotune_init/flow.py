@@ -23,10 +23,13 @@ from autotune_init.plan import (
     Place,
     after_lookup,
     after_participation,
+    after_quarantine,
+    after_recheck,
     before_lookup,
     judge_contents,
 )
 from autotune_init.rank_file import BadRankFile
+from autotune_init.taken_out import are_of_bundle
 from autotune_init.tuners import Tuner, TuneRequest, TuneResult
 from cache_store.bundle import BadBundle, Bundle, Provenance
 from cache_store.claim import Rules
@@ -35,10 +38,10 @@ from cache_store.coordination import GroupRole, Participant
 from cache_store.errors import StoreError
 from cache_store.group_roll import GroupPlace
 from cache_store.identity import Identity
-from cache_store.lookup import fetch_contents, look_up, unreachable
+from cache_store.lookup import copy_of, fetch_contents, look_up, unreachable
 from cache_store.objects import ObjectStore
 from cache_store.participate import Driver, NoTune
-from cache_store.register import Unreachable
+from cache_store.register import Quarantined, Unreachable
 from cache_store.steps import Finished, Fit, Step, Unfit
 
 
@@ -79,6 +82,7 @@ class Pod:
     expected: Expected = field(default_factory=Expected)
     allowed_bad: frozenset[str] = frozenset()
     group: Membership | None = None
+    rechecks_local: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def warm(pod: Pod, tools: Tools) -> Ending:
     except OSError as error:
         return Ending(Outcome.COLD, "cache-dir-unreadable", f"{error.filename}: {error.strerror}")
     local = installing.local
-    step = before_lookup(local, has_store=tools.open_store is not None)
+    step = before_lookup(local, has_store=tools.open_store is not None, rechecks=pod.rechecks_local)
     if isinstance(step, End) or tools.open_store is None:
         return _end(step if isinstance(step, End) else End(Outcome.COLD, "no-store"), local)
     try:
@@ -141,13 +145,36 @@ class Prepared:
 
 def _with_store(store: ObjectStore, pod: Pod, tools: Tools, installing: Installing) -> Ending:
     step: End | Participate | Place
-    step = after_lookup(look_up(store, pod.identity), takes_part=tools.waits or tools.tuner is not None)
+    state = look_up(store, pod.identity)
     tools.clock.sleep(0)
+    if isinstance(state, Quarantined):
+        return _quarantined(state, store, pod, installing)
+    if installing.local.is_complete:
+        step = after_recheck(state, installing.local)
+    else:
+        step = after_lookup(state, takes_part=tools.waits or tools.tuner is not None)
     if isinstance(step, Participate):
         step = participate(step, store, pod, tools, installing)
     if isinstance(step, End):
         return _end(step, installing.local)
     return _install(step, store, pod, tools, installing)
+
+
+def _quarantined(state: Quarantined, store: ObjectStore, pod: Pod, installing: Installing) -> Ending:
+    """Neither used nor tuned; and what lies here of it goes out of the engine's way."""
+    tombstone, moved, warnings = state.tombstone, dict[str, str](), tuple[str, ...]()
+    names: tuple[str, ...] = ()
+    try:
+        names = are_of_bundle(
+            installing.lying(tombstone.ranks),
+            tombstone.ranks,
+            functools.partial(copy_of, store, pod.identity, tombstone),
+        )
+        moved = installing.move_aside(names)
+    except OSError as error:
+        warnings = (f"quarantined files stay in the engine's way: {error.filename}: {error.strerror}",)
+    ending = _end(after_quarantine(state, installing.local, moved=bool(names)), installing.local)
+    return replace(ending, moved_aside={**ending.moved_aside, **moved}, warnings=warnings)
 
 
 def participate(
@@ -248,6 +275,8 @@ def _install(step: Place, store: ObjectStore, pod: Pod, tools: Tools, installing
             prepared.contents, made_at=_timestamp(bundle.provenance.created_at), nonce=tools.nonce()
         )
     except PlaceFailed as failure:
+        if failure.reason == "local-newer" and installing.local.is_complete:
+            return Ending(Outcome.LOCAL, "complete", failure.detail)
         return _cold(ending, failure.reason, failure.detail)
     return replace(ending, warnings=prepared.warnings, placed=placed, moved_aside=placed.moved_aside)
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from autotune_init.engines import EngineCache
 from autotune_init.engines.flashinfer_store import manifest_of
-from autotune_init.local_files import LocalSet, check_foreign_bytes, examine
-from autotune_init.place import Ownership, Placed, PlaceFailed, Staged, place, stage
+from autotune_init.local_files import (
+    FileState,
+    LocalFile,
+    LocalSet,
+    check_foreign_bytes,
+    examine,
+    examine_entry,
+)
+from autotune_init.place import Ownership, Placed, PlaceFailed, Staged, move_aside, place, stage
 from autotune_init.place_entries import place_entries
 from autotune_init.rank_file import RankFile
-from autotune_init.store_entries import check_entries
+from autotune_init.store_entries import ENTRIES_FOLDER, MANIFEST_NAME, check_entries
 
 
 class Installing(Protocol):
@@ -29,6 +36,12 @@ class Installing(Protocol):
 
     def check_mine(self, contents: Mapping[str, bytes]) -> None:
         """As `check`, for what this pod alone has tuned for its own ranks."""
+
+    def lying(self, names: Iterable[str]) -> tuple[LocalFile, ...]:
+        """Those files of a bundle that has these names that lie here. Raises OSError."""
+
+    def move_aside(self, names: Iterable[str]) -> dict[str, str]:
+        """Out of the engine's way, old name -> new one; with one of a pod's ranks all of them. Raises OSError."""
 
     def stage(self, contents: Mapping[str, bytes], *, nonce: str) -> Staged:
         """Write what was checked beside its place, whatever lies there. Raises `PlaceFailed`."""
@@ -64,6 +77,15 @@ class RankFiles:
         names = self.cache.rank_files
         check_foreign_bytes(contents, names, self.metadata, must_agree=self.cache.ranks_must_agree)
 
+    def lying(self, names: Iterable[str]) -> tuple[LocalFile, ...]:
+        return tuple(self.local.files[name] for name in names if name in self.local.files)
+
+    def move_aside(self, names: Iterable[str]) -> dict[str, str]:
+        if not list(names):
+            return {}
+        there = self.local.in_state(FileState.VALID, FileState.CORRUPT)
+        return {found.name: move_aside(self.local.directory, found.name) for found in there}
+
     def stage(self, contents: Mapping[str, bytes], *, nonce: str) -> Staged:
         mine = {name: contents[name] for name in self.cache.rank_files}
         # pods of a group that agree are worth more than one file that is newer
@@ -93,6 +115,14 @@ class Entries:
 
     def check_mine(self, contents: Mapping[str, bytes]) -> None:
         self.check(contents)
+
+    def lying(self, names: Iterable[str]) -> tuple[LocalFile, ...]:
+        folder = self.directory / ENTRIES_FOLDER
+        return tuple(examine_entry(folder / name) for name in names if name != MANIFEST_NAME)
+
+    def move_aside(self, names: Iterable[str]) -> dict[str, str]:
+        folder = self.directory / ENTRIES_FOLDER
+        return {name: move_aside(folder, name) for name in names}
 
     def stage(self, contents: Mapping[str, bytes], *, nonce: str) -> Staged:  # noqa: ARG002 -- plan.judge_group ends such a pod before
         raise PlaceFailed("place-failed", "FlashInfer's own store is nothing that a group installs together")

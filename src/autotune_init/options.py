@@ -101,6 +101,9 @@ OPTIONS: tuple[Option, ...] = (
     Option("deadline", "seconds", "1800", "everything ends by then, whatever the store or the tuner does", "S",
            group="policy"),
     Option("wait", "seconds", "900", "how long to wait for another pod's tune", "S", group="policy"),
+    Option("local", "choice", "trust", "what a complete valid set in the cache dir is worth: trust asks nobody, recheck "
+           "asks the store once whether ops have quarantined it (for volumes that outlive a pod)",
+           choices=("trust", "recheck"), group="policy"),
     Option("strict", "flag", None, "exit non-zero unless the cache dir is ready (for prewarm jobs and CI)",
            group="policy"),
     # -- files

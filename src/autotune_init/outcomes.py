@@ -13,7 +13,7 @@ class Outcome(str, Enum):
     """What the engine will find."""
 
     HIT = "hit"  # the fleet's bundle is in the cache dir
-    LOCAL = "local"  # a complete valid set was there already; the store was not asked
+    LOCAL = "local"  # a complete valid set was there already; the store was asked at most about a quarantine
     TUNED = "tuned"  # this pod tuned; the result is in the cache dir
     WAITED = "waited"  # another pod tuned meanwhile; its bundle is in the cache dir
     COLD = "cold"  # nothing is in the cache dir; the engine tunes by itself

@@ -14,7 +14,7 @@ from autotune_init.local_files import LocalSet
 from autotune_init.outcomes import Outcome
 from autotune_init.rank_file import RankFile
 from autotune_init.replica_group import ReplicaGroup
-from cache_store.bundle import Bundle
+from cache_store.bundle import Bundle, digest_of
 from cache_store.group_roll import MAX_PODS
 from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Unusable, Vacant
 from cache_store.steps import Adopted, GaveUp, Published, Unpublished
@@ -142,13 +142,42 @@ def judge_contents(
     return (*warnings, *([f"the bundle is incomplete: {told(gaps)}"] if gaps else []))
 
 
-def before_lookup(local: LocalSet, *, has_store: bool) -> End | LookUp:
-    """A complete valid local set costs no request."""
-    if local.is_complete:
+def before_lookup(local: LocalSet, *, has_store: bool, rechecks: bool) -> End | LookUp:
+    """A complete valid local set costs no request, unless it is to be rechecked."""
+    if local.is_complete and not (rechecks and has_store):
         return End(Outcome.LOCAL, "complete", "every rank file is there and is this pod's")
     if not has_store:
         return End(Outcome.COLD, "no-store", "no --store was given")
     return LookUp()
+
+
+def after_recheck(state: Hit | Vacant | Unusable | Unreachable, local: LocalSet) -> End | Place:
+    """A complete valid local set, and what the store says of this identity now.
+
+    Only a bundle that is another one and newer (`place.decide`) takes its place; a store that is away or a bundle that
+    was merely retired is no reason to start cold.
+    """
+    if isinstance(state, Unusable | Unreachable):
+        return End(Outcome.LOCAL, "unchecked", f"{state.reason}: {state.detail}")
+    if isinstance(state, Vacant) or state.bundle.is_empty or _is_installed(state.bundle, local):
+        return End(
+            Outcome.LOCAL, "complete", "every rank file is there, is this pod's and is not quarantined"
+        )
+    return Place(state.bundle, Outcome.HIT, "found")
+
+
+def _is_installed(bundle: Bundle, local: LocalSet) -> bool:
+    return all(bundle.ranks.get(name) == digest_of(found.body) for name, found in local.files.items())
+
+
+def after_quarantine(quarantined: Quarantined, local: LocalSet, *, moved: bool) -> End:
+    """`moved`: files of the bundle that ops took out lay here."""
+    told = f"{quarantined.tombstone.reason} (by {quarantined.tombstone.retired_by})"
+    if local.is_complete and not moved:
+        return End(
+            Outcome.LOCAL, "complete", f"the fleet's bundle is quarantined; these files are not its: {told}"
+        )
+    return End(Outcome.COLD, "quarantined", told)
 
 
 def after_lookup(state: RegisterState, *, takes_part: bool) -> End | Participate | Place:

@@ -242,6 +242,7 @@ class _Run:
                 cache, self._config_of(cache, workload), settings.max_tokens, workload.question.environ
             ),
             allowed_bad=frozenset(settings.allow_known_bad),
+            rechecks_local=settings.local == "recheck",
         )
 
     def _config_of(self, cache: EngineCache, workload: Workload) -> Mapping[str, object] | None:

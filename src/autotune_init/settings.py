@@ -59,6 +59,7 @@ class Settings:
     holder: str | None = None
     deadline_s: float = 1800.0
     wait_s: float = 900.0
+    local: str = "trust"
     strict: bool = False
     file_mode: int = 0o644
     dir_mode: int = 0o755

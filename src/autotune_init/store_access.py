@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Literal, Protocol, cast, runtime_checkable
+from typing import Literal, cast
 
 from autotune_init.settings import Settings
 from autotune_init.store_environ import store_environ
 from cache_store.clock import Clock, fresh_nonce
-from cache_store.errors import StoreError
-from cache_store.lookup import unreachable
 from cache_store.objects import ObjectStore
 from cache_store.objects.counting import Counting
 from cache_store.objects.retrying import Backoff, Retrying
@@ -19,13 +17,6 @@ from cache_store.steps import Fit, Unfit
 
 # a request that times out is tried a few times; a fleet must not hang for minutes on a store that is away
 PATIENCE = 3.0
-
-
-@runtime_checkable
-class _SpellsEtags(Protocol):
-    """The S3 adapters: Ceph RGW 16 wants If-Match without quotes, which only the probe can tell."""
-
-    etag_form: str
 
 
 class _Lent(Retrying):
@@ -83,29 +74,9 @@ class StoreAccess:
 
     def check(self, store: ObjectStore) -> Fit | Unfit | Unreachable:
         """Probe the very prefix. A store that does not keep conditions can be read, but not tuned for."""
-        if store.url.startswith("file:"):
-            return (
-                Fit()
-            )  # atomic by construction (objects/version_files.py); a probe would only leave its traces
-        from cache_store.probe import StoreClass, probe_store
+        from cache_store.fitness import check_fitness
 
-        adapter: object = self._adapter
-        if isinstance(adapter, _SpellsEtags):
-            adapter.etag_form = "quoted"  # an earlier probe's finding would make this one find the opposite
-        try:
-            found = probe_store(store, fresh_nonce())
-        except StoreError as error:
-            return unreachable(error)
-        if found.store_class is StoreClass.FULL:
-            if isinstance(adapter, _SpellsEtags):
-                adapter.etag_form = found.etag_form
-            return Fit()
-        reason = {
-            StoreClass.IGNORES: "store-ignores-conditions",
-            StoreClass.CREATE_ONLY: "store-create-only",
-            StoreClass.REJECTS: "store-unsupported",
-        }[found.store_class]
-        return Unfit(reason, found.detail)
+        return check_fitness(store, self._adapter, fresh_nonce())
 
     @staticmethod
     def unfit(_store: ObjectStore) -> Unfit:

@@ -8,6 +8,7 @@ checked before anybody builds a path, and digests before anybody uses a byte.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
@@ -29,6 +30,7 @@ MAX_FILE_BYTES = 16 * MIB
 MAX_FILES = 10_240
 MAX_DEPTH = 32
 
+_PLAIN_NONCE = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 RankName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,240}\.json$")]
 Count = Annotated[int, Field(ge=0)]
@@ -96,6 +98,9 @@ class Provenance(_Record):
     image: Text | None = None
     driver: Text | None = None
     program: Text = ""
+    restored_by: Text | None = None
+    restored_at: Text | None = None
+    restored_why: Text | None = None
 
 
 class CoverageRecord(_Record):
@@ -165,7 +170,10 @@ class Bundle(_Record):
 
 
 class Tombstone(_Record):
-    """What ops leave in a bundle's place: seen as a miss (or, for a quarantine, as "do not tune either")."""
+    """What ops leave in a bundle's place: seen as a miss (or, for a quarantine, as "do not tune either").
+
+    `ranks` are those of the bundle that it took out: a pod that has these files on a volume of its own can tell.
+    """
 
     schema_name: Literal["autotune-cache/tombstone/v1"] = Field(alias="schema", default=TOMBSTONE_SCHEMA)
     reason: Text
@@ -176,10 +184,22 @@ class Tombstone(_Record):
     nonce: Text
     identity: IdentityRecord | None = None
     retired_copy: Text | None = None
+    ranks: dict[RankName, Digest] = {}
     expected_tune_s: float | None = None
 
     def encode(self) -> bytes:
         return self.model_dump_json(by_alias=True, indent=1).encode()
+
+
+def copy_name(nonce: str, digest: str) -> str:
+    """Where a register is kept that was taken out, below its address. A nonce from a bucket may be no name for a file."""
+    return f"retired/{nonce if _PLAIN_NONCE.match(nonce) else digest}.json"
+
+
+def is_copy_name(name: str) -> bool:
+    """Whether a tombstone's word for its copy may be read: it came from a bucket."""
+    folder, _, rest = name.partition("/")
+    return folder == "retired" and rest.endswith(".json") and bool(_PLAIN_NONCE.match(rest[: -len(".json")]))
 
 
 def digest_of(body: bytes) -> str:

@@ -12,10 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from cache_store.bundle import MAX_DEPTH
 from cache_store.json_depth import depth_of
-from cache_store.objects import KIB
+from cache_store.objects import KIB, MIB
 
 CLAIM_SCHEMA: Final = "autotune-cache/claim/v1"
 MAX_CLAIM_BYTES = 64 * KIB
+# what a bucket may make a pod read: a claim above its own limit is still there, unreadable, and as old as it is
+MAX_READ_BYTES = 1 * MIB
+MAX_EPOCH = 2**53
 MAX_S = 7 * 86400.0
 
 Short = Annotated[str, StringConstraints(max_length=4096)]
@@ -52,21 +55,37 @@ class Claim(BaseModel):
 
 @dataclass(frozen=True)
 class UnreadableClaim:
-    """A claim.json that is not ours to understand. Treated as held until its age runs out."""
+    """A claim.json that is not ours to understand. Treated as held until its age runs out.
+
+    `epoch` is the number that it has, where it has one: whoever takes it over goes on from there.
+    """
 
     detail: str
+    epoch: int | None = None
 
 
 def parse_claim(body: bytes) -> Claim | UnreadableClaim:
-    if len(body) > MAX_CLAIM_BYTES:
-        return UnreadableClaim(f"{len(body)} bytes")
     if depth_of(body, MAX_DEPTH) > MAX_DEPTH:
         return UnreadableClaim("nested too deep")
+    if len(body) > MAX_CLAIM_BYTES:
+        return UnreadableClaim(f"{len(body)} bytes", _epoch_of(body))
     try:
         return Claim.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        return UnreadableClaim(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:200])
+        return UnreadableClaim(f"{'.'.join(map(str, first['loc']))}: {first['msg']}"[:200], _epoch_of(body))
+
+
+def _epoch_of(body: bytes) -> int | None:
+    try:
+        return _EpochOnly.model_validate_json(body).epoch
+    except ValidationError:
+        return None
+
+
+class _EpochOnly(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+    epoch: int = Field(ge=0, le=MAX_EPOCH)
 
 
 @dataclass(frozen=True)
@@ -122,7 +141,7 @@ def judge(claim: Claim | UnreadableClaim, age_s: float, rules: Rules) -> MayTake
         return (
             MustWait(remaining, None)
             if remaining > 0
-            else MayTake(1, f"unreadable claim ({claim.detail}) ran out")
+            else MayTake((claim.epoch or 0) + 1, f"unreadable claim ({claim.detail}) ran out")
         )
     following = claim.epoch + 1
     if claim.state == "failed":

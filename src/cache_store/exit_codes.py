@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     DENIED = 14
     UNFIT = 21
     NOT_FOUND = 22
+    REFUSED = 27
     INTERRUPTED = 130
 
 
@@ -36,6 +37,7 @@ MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
         ExitCode.DENIED: "the store refused: the credentials lack a right",
         ExitCode.UNFIT: "the store does not keep conditional writes: it can be read, but not tuned into",
         ExitCode.NOT_FOUND: "there is no such bundle, or no such file in it",
+        ExitCode.REFUSED: "not done: it is quarantined, has no copy, or somebody changed it meanwhile",
         ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     }
 )

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, check_content
+from cache_store.bundle import (
+    MAX_REGISTER_BYTES,
+    BadBundle,
+    Bundle,
+    Tombstone,
+    check_content,
+    is_copy_name,
+)
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.identity import Address, Identity
 from cache_store.objects import Missing, ObjectStore
-from cache_store.register import RegisterState, Unreachable, Unusable, classify
+from cache_store.register import Hit, RegisterState, Unreachable, Unusable, classify
 
 
 def look_up(store: ObjectStore, identity: Identity) -> RegisterState:
@@ -23,6 +30,18 @@ def look_up(store: ObjectStore, identity: Identity) -> RegisterState:
 
 def unreachable(error: StoreError) -> Unreachable:
     return Unreachable(f"store-{error.kind.value}", str(error), is_final=not error.is_retryable)
+
+
+def copy_of(store: ObjectStore, identity: Identity, tombstone: Tombstone) -> dict[str, bytes]:
+    """The contents of the bundle that `tombstone` took out; none where they cannot be had. Raises nothing."""
+    name, address = tombstone.retired_copy, identity.address
+    if name is None or not is_copy_name(name):
+        return {}
+    try:
+        found = classify(store.get(f"{address}/{name}", limit_bytes=MAX_REGISTER_BYTES), identity)
+        return fetch_contents(store, address, found.bundle) if isinstance(found, Hit) else {}
+    except (StoreError, BadBundle):
+        return {}
 
 
 def fetch_contents(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from cache_store.claim import MAX_CLAIM_BYTES
+from cache_store.claim import MAX_READ_BYTES
 from cache_store.clock import Cancelled, Clock
 from cache_store.coordination import Participant
 from cache_store.errors import StoreError
@@ -123,7 +123,7 @@ class Driver:
 
     def _claim_or_write(self, step: ReadClaim | WriteClaim | WriteBundle | WriteBlob) -> Answer:
         if isinstance(step, ReadClaim):
-            seen = self._store.get(self._address.claim_key, limit_bytes=MAX_CLAIM_BYTES)
+            seen = self._store.get(self._address.claim_key, limit_bytes=MAX_READ_BYTES)
             return (
                 Absent()
                 if isinstance(seen, Missing)

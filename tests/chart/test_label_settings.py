@@ -203,12 +203,27 @@ def test_the_program_can_come_by_an_image_volume(api):
     ],
 )
 def test_the_kind_of_volume_is_chosen(api, cache, volume):
+    """and what outlives a pod is rechecked: ops may have quarantined it meanwhile"""
     namespace = api.attached({"cache": {**cache, "mountPath": "/kernels"}})
     answer = injected(api, namespace, pod("p", engine()))
     made = next(one for one in answer.made["spec"]["volumes"] if one["name"] == "autotune-cache")
     assert made == {"name": "autotune-cache", **volume}
     assert answer.env("engine")["SGLANG_CACHE_DIR"] == "/kernels/sglang"
     assert mounts(answer, "engine") == {"/kernels": "autotune-cache"}
+    is_kept = "existingClaim" in cache or "hostPath" in cache
+    assert answer.env("autotune-init").get("AUTOTUNE_LOCAL") == ("recheck" if is_kept else None)
+
+
+def test_a_mount_of_the_owners_is_rechecked(api, attached):
+    mounted = engine(
+        env=[{"name": "SGLANG_CACHE_DIR", "value": "/data/sglang"}],
+        volumeMounts=[{"name": "data", "mountPath": "/data"}],
+    )
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+
+    answer = injected(api, attached, pod("p", mounted, volumes=[volume]))
+
+    assert answer.env("autotune-init")["AUTOTUNE_LOCAL"] == "recheck"
 
 
 def test_pull_secrets_are_added_where_they_are_missing(api):

@@ -1,3 +1,4 @@
+import itertools
 import json
 import random
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Shop:
         self.faulty = FaultyStore(self.memory, clock=self.clock)
         self.store = self.faulty
         self.requests = {}
+        self.nonces = itertools.count()
 
     def put(self, key, body):
         assert isinstance(self.memory.put_if_absent(key, body), Written)
@@ -106,7 +108,7 @@ class Shop:
         world = Session(
             environ={"AUTOTUNE_STORE": "s3://models/autotune"} if environ is None else environ,
             rng=random.Random(1),
-            nonce=lambda: "0" * 32,
+            nonce=lambda: f"{next(self.nonces):032x}",
             **({"opener": self.open, "clock": self.clock} | session),
         )
         done = CliRunner().invoke(cli, [str(arg) for arg in args], obj=world)

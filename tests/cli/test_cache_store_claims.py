@@ -67,12 +67,16 @@ def test_an_unreadable_claim_counts_as_held_until_it_is_old(shop, age_s, verdict
     assert (row["verdict"], row["is_stale"]) == (verdict, is_stale)
 
 
-def test_a_huge_claim_is_a_row(shop):
-    shop.put(identity().address.claim_key, b" " * 70_000)
+@pytest.mark.parametrize(
+    ("size", "problem", "verdict"),
+    [(70_000, "claim-unreadable", "held"), (2**20 + 1, "store-too-large", "unknown")],
+)
+def test_a_huge_claim_is_a_row(shop, size, problem, verdict):
+    shop.put(identity().address.claim_key, b" " * size)
 
     row = only(shop("claims", "--json"))
 
-    assert (row["state"], row["problem"], row["verdict"]) == ("unreadable", "store-too-large", "unknown")
+    assert (row["state"], row["problem"], row["verdict"]) == ("unreadable", problem, verdict)
 
 
 def test_numbers_that_json_does_not_have(shop):

@@ -49,6 +49,7 @@ def test_exit_codes_do_not_move():
         "DENIED": 14,
         "UNFIT": 21,
         "NOT_FOUND": 22,
+        "REFUSED": 27,
         "INTERRUPTED": 130,
     }
 
@@ -106,7 +107,7 @@ def test_every_option_is_on_the_page(command):
 def test_every_example_of_json_fits_its_schema():
     examples = [json.loads(text) for text in re.findall(r"```json\n(.+?)\n```", PAGE, re.DOTALL)]
 
-    assert len(examples) == 5
+    assert len(examples) == 6
     for document in examples:
         check_document(document)
 

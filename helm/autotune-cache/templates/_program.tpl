@@ -145,6 +145,9 @@ ones are left out.
 - {name: AUTOTUNE_ENGINE, value: {{ $tuning.engine | toJson }}, cel: variables.kind}
 - {name: AUTOTUNE_ENGINE_VERSION, value: "", cel: "string(variables.ann[?'autotune-cache.dev/engine-version'].orValue(''))"}
 - {name: AUTOTUNE_CACHE_DIR, value: "", cel: variables.stated}
+{{- /* files that outlive a pod may have been quarantined meanwhile; a mount of the owner's may hold such */}}
+{{- $local := ternary "recheck" "" (or (not (empty .Values.cache.existingClaim)) .Values.cache.hostPath.allowed) }}
+- {name: AUTOTUNE_LOCAL, value: {{ $local | toJson }}, cel: {{ printf "variables.targets.size() < variables.places.size() ? 'recheck' : '%s'" $local | toJson }}}
 - {name: AUTOTUNE_GPU_NAME, value: {{ .Values.gpu.name | toJson }}, cel: variables.gpuName}
 - {name: AUTOTUNE_FACTS, value: {{ .Values.gpu.facts | trim | toJson }}}
 {{- if .Values.event.enabled }}

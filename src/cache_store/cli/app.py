@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cache_store import __version__
-from cache_store.cli import claims, doctor, ls, show, verify
+from cache_store.cli import claims, doctor, ls, quarantine, restore, retire, show, unlock, verify
 from cache_store.cli.help_text import epilog
 from cache_store.cli.output import tell_error, tell_usage
 from cache_store.cli.session import Problem, Session, problem_of, store_options
@@ -69,11 +69,23 @@ def _failed(kind: str, message: str, exit_code: ExitCode, *, is_json: bool) -> i
 def cli() -> None:
     """Look at a store of tuned kernels: what is in it, whether it is sound, who tunes, and what the store can do.
 
+    And take bundles out of service, put them back, and end claims.
+
     Options may stand before or after the command. stdout is the answer, stderr the story, the exit status the verdict.
     """
 
 
-for command in (ls.ls, show.show, verify.verify, claims.claims, doctor.doctor):
+for command in (
+    ls.ls,
+    show.show,
+    verify.verify,
+    claims.claims,
+    doctor.doctor,
+    retire.retire,
+    quarantine.quarantine,
+    restore.restore,
+    unlock.unlock,
+):
     cli.add_command(command)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cache_store.claim import MAX_CLAIM_BYTES, Rules
+from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Session, problem_of, store_options
@@ -68,7 +68,7 @@ def claims(session: Session) -> int:
 
 def _read_claim(store: ObjectStore, now: datetime, row: Row) -> dict[str, Any] | None:
     """None for a claim that is gone since it was listed."""
-    answer = read_object(store, row.address.claim_key, limit_bytes=MAX_CLAIM_BYTES)
+    answer = read_object(store, row.address.claim_key, limit_bytes=MAX_READ_BYTES)
     if isinstance(answer, Missing):
         return None
     return {

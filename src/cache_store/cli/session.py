@@ -115,8 +115,12 @@ class Session:
     def store(self) -> Iterator[ObjectStore]:
         """The store, with reads sent again that got no answer. Raises as `plain_store`."""
         with self.plain_store() as store:
-            backoff = Backoff(attempts=4, total_s=PATIENCE * self.timeout_s)
-            yield Retrying(store, clock=self.clock, rng=self.rng, backoff=backoff)
+            yield self.patient(store)
+
+    def patient(self, store: ObjectStore) -> ObjectStore:
+        """The store, with reads sent again that got no answer; a write is sent once. Raises `Problem`."""
+        backoff = Backoff(attempts=4, total_s=PATIENCE * self.timeout_s)
+        return Retrying(store, clock=self.clock, rng=self.rng, backoff=backoff)
 
 
 def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, CoverageRecord, check_content
-from cache_store.claim import MAX_CLAIM_BYTES, Rules
+from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.addressing import resolve
 from cache_store.cli.help_text import ALWAYS, epilog
@@ -59,7 +59,7 @@ def show(session: Session, address: str, rank: str | None) -> int:
         raise Problem("usage", "--file prints the file's bytes: leave out --json", ExitCode.USAGE)
     with session.store() as store:
         place = resolve(store, address)
-        keys = ((place.bundle_key, MAX_REGISTER_BYTES), (place.claim_key, MAX_CLAIM_BYTES))
+        keys = ((place.bundle_key, MAX_REGISTER_BYTES), (place.claim_key, MAX_READ_BYTES))
         register, claim = in_parallel(lambda one: read_object(store, one[0], limit_bytes=one[1]), keys)
         reading = reading_of(place, register, has_claim=not isinstance(claim, Missing))
         if reading.state == "orphaned":
@@ -168,6 +168,7 @@ def _lines(view: dict[str, Any]) -> Iterator[str]:
     if view["identity"]:
         yield from _identity_lines(view["identity"])
     if view["provenance"]:
+        yield from _restored_line(view["provenance"])
         yield from _ranks_lines(view["ranks"])
         yield from _coverage_lines(view["coverage"])
         yield "provenance"
@@ -185,6 +186,12 @@ def _identity_lines(identity: dict[str, Any]) -> Iterator[str]:
     if identity["extra"]:
         yield "identity extra"
         yield from _pairs(identity["extra"])
+
+
+def _restored_line(provenance: dict[str, Any]) -> Iterator[str]:
+    if provenance["restored_by"]:
+        at = provenance["restored_at"] or "an unknown time"
+        yield f"restored     by {provenance['restored_by']} at {at}: {provenance['restored_why'] or ''}"
 
 
 def _ranks_lines(ranks: list[dict[str, Any]]) -> Iterator[str]:

@@ -1,0 +1,203 @@
+"""What retire, quarantine, restore and unlock share: look, ask a person, do it at each address, say what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import click
+
+from cache_store.cli import output
+from cache_store.cli.addressing import resolve
+from cache_store.cli.session import Problem, Session
+from cache_store.cli.views import address_view
+from cache_store.errors import ErrorKind
+from cache_store.exit_codes import OF_ERROR, ExitCode
+from cache_store.fitness import check_fitness
+from cache_store.identity import Address
+from cache_store.objects import ObjectStore
+from cache_store.operate import operate
+from cache_store.operation_steps import Changed, Operation, OperationOutcome, Order, Refused, Unchanged
+from cache_store.operations import Operator
+from cache_store.register import Unreachable
+from cache_store.steps import Unfit
+
+# what decides the exit status when several addresses went wrong
+_GRAVEST_FIRST = (
+    ExitCode.UNAVAILABLE,
+    ExitCode.DENIED,
+    ExitCode.CORRUPT,
+    ExitCode.REFUSED,
+    ExitCode.NOT_FOUND,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person wants: `name` is the command's, `past` what it says when it is done."""
+
+    name: str
+    past: str
+    addresses: tuple[str, ...]
+    reason: str
+    by: str | None
+    is_confirmed: bool
+    is_dry: bool
+
+
+_OPTIONS = (
+    click.argument("addresses", metavar="ADDRESS...", nargs=-1, required=True),
+    click.option("--reason", metavar="TEXT", required=True, help="Why; it is written down."),
+    click.option("--by", metavar="NAME", help="Who; it is written down. Default: $USER."),
+    click.option("--yes", "is_confirmed", is_flag=True, help="Do not ask. Needed where no terminal is."),
+    click.option("--dry-run", "is_dry", is_flag=True, help="Say what would be done, and write nothing."),
+)
+
+
+def operation_options(function: F) -> F:
+    """The options that every operation has."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def carry_out(session: Session, request: Request, choose: Callable[[Operator], Operation]) -> int:
+    """At each address in turn; one that is refused does not stop the others. Raises `Problem` and `StoreError`."""
+    if not (request.is_confirmed or request.is_dry) and not is_asking_possible():
+        raise Problem("usage", f"{request.name} changes things: pass --yes (or --dry-run)", ExitCode.USAGE)
+    with session.plain_store() as adapter:
+        store = session.patient(adapter)
+        addresses = list(dict.fromkeys(resolve(store, text) for text in request.addresses))
+        if not (request.is_confirmed or request.is_dry):
+            _ask(session, request, store, addresses, choose)
+        if not request.is_dry:
+            _refuse_unfit(store, adapter, session.nonce())
+        outcomes = [
+            (address, _one(session, request, store, address, choose, is_dry=request.is_dry))
+            for address in addresses
+        ]
+        url = store.url
+    _tell(session, request, url, outcomes)
+    found = {_exit_code(outcome) for _, outcome in outcomes}
+    return next((code for code in _GRAVEST_FIRST if code in found), ExitCode.OK)
+
+
+def is_asking_possible() -> bool:
+    return sys.stdin.isatty()
+
+
+def _one(
+    session: Session,
+    request: Request,
+    store: ObjectStore,
+    address: Address,
+    choose: Callable[[Operator], Operation],
+    *,
+    is_dry: bool,
+) -> OperationOutcome:
+    by = request.by or session.environ.get("USER") or session.environ.get("LOGNAME") or "unknown"
+    operator = Operator(
+        address,
+        Order(by, request.reason, is_dry),
+        rng=session.rng,
+        nonce=session.nonce,
+        now=session.clock.now,
+    )
+    return operate(store, address, choose(operator), session.clock)
+
+
+def _ask(
+    session: Session,
+    request: Request,
+    store: ObjectStore,
+    addresses: Sequence[Address],
+    choose: Callable[[Operator], Operation],
+) -> None:
+    """Raises `click.Abort` for a no."""
+    for address in addresses:
+        output.tell(_line(request, address, _one(session, request, store, address, choose, is_dry=True)))
+    click.confirm(f"{request.name} {len(addresses)} of {store.url}?", abort=True, err=True)
+
+
+def _refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:
+    """A store that ignores conditions would let a step overwrite what somebody else writes. Raises `Problem`."""
+    fitness = check_fitness(store, adapter, nonce)
+    if isinstance(fitness, Unfit):
+        raise Problem(fitness.reason, fitness.detail, ExitCode.UNFIT)
+    if isinstance(fitness, Unreachable):
+        raise Problem(fitness.reason, fitness.detail, _of_store(fitness.reason))
+
+
+def _tell(
+    session: Session, request: Request, url: str, outcomes: Sequence[tuple[Address, OperationOutcome]]
+) -> None:
+    counts = Counter(_verdict(outcome) for _, outcome in outcomes)
+    if session.is_json:
+        output.emit_json(
+            {
+                "schema": f"autotune-cache/{request.name}/v1",
+                "store": url,
+                "is_dry": request.is_dry,
+                "counts": {name: counts[name] for name in ("changed", "unchanged", "refused")},
+                "results": [{**address_view(address), **_view(outcome)} for address, outcome in outcomes],
+            }
+        )
+        return
+    output.emit_lines(_lines(request, outcomes))
+
+
+def _lines(request: Request, outcomes: Sequence[tuple[Address, OperationOutcome]]) -> Iterator[str]:
+    for address, outcome in outcomes:
+        yield _line(request, address, outcome)
+
+
+def _line(request: Request, address: Address, outcome: OperationOutcome) -> str:
+    if isinstance(outcome, Changed):
+        copy = f", copy at {outcome.copy}" if outcome.copy else ""
+        done = f"would be {request.past}" if outcome.is_dry else request.past
+        return f"{done}  {address}  ({outcome.before} -> {outcome.after}{copy})"
+    if isinstance(outcome, Unchanged):
+        return f"unchanged  {address}  (it is {outcome.state}: {outcome.detail})"
+    unsettled = "; whether it was done is not known: run it again" if outcome.is_unsettled else ""
+    return f"refused  {address}  ({outcome.reason}: {outcome.detail}{unsettled})"
+
+
+def _verdict(outcome: OperationOutcome) -> str:
+    return {Changed: "changed", Unchanged: "unchanged", Refused: "refused"}[type(outcome)]
+
+
+def _view(outcome: OperationOutcome) -> dict[str, Any]:
+    view: dict[str, Any] = {
+        "verdict": _verdict(outcome),
+        "before": None,
+        "after": None,
+        "nonce": None,
+        "copy": None,
+        "reason": None,
+        "detail": None,
+        "is_unsettled": False,
+    }
+    if isinstance(outcome, Changed):
+        return view | {name: value for name, value in asdict(outcome).items() if name != "is_dry"}
+    if isinstance(outcome, Unchanged):
+        return view | {"before": outcome.state, "after": outcome.state, "detail": outcome.detail}
+    return view | asdict(outcome)
+
+
+def _exit_code(outcome: OperationOutcome) -> ExitCode:
+    if not isinstance(outcome, Refused):
+        return ExitCode.OK
+    if outcome.reason == "not-found":
+        return ExitCode.NOT_FOUND
+    if outcome.reason.startswith("store-"):
+        return _of_store(outcome.reason)
+    return ExitCode.CORRUPT if outcome.reason.startswith("bundle-") else ExitCode.REFUSED
+
+
+def _of_store(reason: str) -> ExitCode:
+    return OF_ERROR[ErrorKind(reason.removeprefix("store-"))]
