@@ -231,12 +231,14 @@ class Operator:
         """What was seen is replaced when this returns; whatever is answered but 200 is read back."""
         what = "bundle" if isinstance(write, WriteBundle) else "claim"
         problem = Unreachable("store-unavailable", "the write was never settled", is_final=False)
+        is_unsettled = False
         for attempt in range(SWAP_TRIES):
             answer = yield write
             if isinstance(answer, Done):
                 return
             if isinstance(answer, Unreachable):
                 problem = answer
+                is_unsettled = is_unsettled or not answer.is_final
                 if answer.is_final:
                     break
             found = yield read
@@ -246,7 +248,7 @@ class Operator:
                 detail = f"somebody wrote the {what} after it was looked at; look again"
                 raise _Stop(Refused("changed-meanwhile", detail))
             yield self._pause(attempt)
-        raise _Stop(Refused(problem.reason, problem.detail, is_unsettled=not problem.is_final))
+        raise _Stop(Refused(problem.reason, problem.detail, is_unsettled=is_unsettled))
 
     # -- claim.json ----------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """Hypothesis drives a few participants step by step and looks for the shortest history that breaks something."""
 
+import contextlib
 import random
 
 import pytest
@@ -7,10 +8,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from cache_store.bundle import Tombstone, parse_register
+from cache_store.bundle import parse_register
 from cache_store.claim import Rules
 from cache_store.clock import Cancelled
 from cache_store.objects import StoredObject
+from cache_store.operation_steps import KeepCopy, Order, ReadCopy, ReadRegister
+from cache_store.operations import Operator
 from cache_store.register import Unreachable, Vacant, classify
 from cache_store.steps import (
     Absent,
@@ -137,15 +140,26 @@ class Machine(RuleBasedStateMachine):
         if self.late:
             self.bucket.put(*self.late.pop(0))
 
-    @rule(may_retune=st.booleans())
-    def an_operator_retires(self, may_retune):
-        found = self.bucket.peek(ADDRESS.bundle_key)
-        if found is None or isinstance(parse_register(found.body), Tombstone):
-            return
-        stone = Tombstone(
-            reason="x", retired_by="ops", may_retune=may_retune, epoch=1, nonce=self.world.nonce()
+    @rule(name=st.sampled_from(["retire", "quarantine", "restore", "unlock"]))
+    def an_operator_acts(self, name):
+        operator = Operator(
+            ADDRESS, Order("ann", "x"), rng=self.world.rng, nonce=self.world.nonce, now=self.world.wall
         )
-        self.bucket.put(ADDRESS.bundle_key, stone.encode(), found.etag, "ops")
+        options = {"even_quarantined": True} if name in ("retire", "restore") else {}
+        operation = getattr(operator, name)(**options)
+        with contextlib.suppress(StopIteration):
+            step = next(operation)
+            while True:
+                step = operation.send(self.for_an_operator(step))
+
+    def for_an_operator(self, step):
+        is_copy = isinstance(step, KeepCopy | ReadCopy)
+        is_claim = isinstance(step, ReadClaim | WriteClaim)
+        key = f"{ADDRESS}/{step.name}" if is_copy else ADDRESS.claim_key if is_claim else ADDRESS.bundle_key
+        if isinstance(step, ReadRegister | ReadCopy | ReadClaim):
+            found = self.bucket.peek(key)
+            return Absent() if found is None else Seen(found.body, found.etag, None, None)
+        return self.bucket.put(key, step.body, None if is_copy else step.base, "ops")
 
     @invariant()
     def everybody_agrees_about_what_is_published(self):

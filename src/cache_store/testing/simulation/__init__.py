@@ -5,6 +5,7 @@
     seats     who is in a fleet, and what outlives a container
     pods      one pod's way through the product's own protocol code
     tuning    its tune
+    operators the product's operations by somebody who takes their time
     draws     what a seed decides before anything happens
     fleet     controllers, operators and a run of one seed
     checks    what must hold after every step and at the end

@@ -36,10 +36,16 @@ class Checks:
         self._claim_bodies: set[bytes] = set()
         self._bases: dict[str, str | None] = {}
         self._warm: set[tuple[str, str]] = set()
+        self._applied_for_ops: set[str] = set()
+        self._copies: dict[str, bytes] = {}
 
     # -- the bucket ----------------------------------------------------------------------------------------------
 
     def changed(self, key: str, before: bytes | None, after: bytes | None, by: str) -> None:
+        if "/retired/" in key:
+            self._copy_changed(key, before, after)
+        elif by == OPERATOR and after is not None:
+            self._applied_for_ops.add(json.loads(after)["nonce"])
         if key == ADDRESS.bundle_key:
             self._register_changed(before, after, by)
         elif key == ADDRESS.claim_key:
@@ -67,6 +73,17 @@ class Checks:
             raise Violation(f"{by} wrote a tombstone over nothing")
         if now == "tombstone" and was == "bundle":
             self.taken_out[json.loads(before or b"{}")["nonce"]] = self._now()
+            self._check_copy(before or b"{}")
+
+    def _copy_changed(self, key: str, before: bytes | None, after: bytes | None) -> None:
+        if before is not None or after is None:
+            raise Violation(f"the copy {key} was replaced")
+        self._copies[key.rpartition("/")[2]] = after
+
+    def _check_copy(self, before: bytes) -> None:
+        nonce = json.loads(before)["nonce"]
+        if self._copies.get(f"{nonce}.json") != before:
+            raise Violation(f"the bundle {nonce} was taken out and no copy is kept")
 
     def _claim_changed(self, after: bytes | None, by: str) -> None:
         if after is None:
@@ -92,6 +109,17 @@ class Checks:
             raise Violation(f"{by} went back from attempt {was['attempt']} to {now['attempt']}")
         if now["attempt"] == was["attempt"] and was.get("decision") not in (None, now.get("decision")):
             raise Violation(f"{by} changed the decision of attempt {now['attempt']}")
+
+    # -- the operators -------------------------------------------------------------------------------------------
+
+    def operation_is_done(self, name: str, nonce: str) -> None:
+        if nonce not in self._applied_for_ops:
+            raise Violation(f"an operator is told that {name} is done, and it is not")
+
+    def operation_is_not_done(self, name: str, reason: str, written: set[str]) -> None:
+        """Where somebody else has written since, whether it was done for a moment matters no more."""
+        if written & self._applied_for_ops and reason != "changed-meanwhile":
+            raise Violation(f"an operator is told that {name} is refused ({reason}), and it is done")
 
     # -- the pods ------------------------------------------------------------------------------------------------
 

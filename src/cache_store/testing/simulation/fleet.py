@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cache_store.bundle import Bundle, Tombstone, parse_register
-from cache_store.claim import Claim, parse_claim
 from cache_store.testing.simulation.checks import Checks, Violation
 from cache_store.testing.simulation.draws import Draws
+from cache_store.testing.simulation.operators import operator_of
 from cache_store.testing.simulation.pods import PodRun
-from cache_store.testing.simulation.seats import ADDRESS, Code, Disk, Seat
+from cache_store.testing.simulation.seats import Code, Disk, Seat
 from cache_store.testing.simulation.store import Bucket
 from cache_store.testing.simulation.world import Life, Process, World
 
@@ -170,57 +169,11 @@ class Run:
             for seat in group.seats:
                 group.start(seat, began + self.world.rng.uniform(0, 20))
         for _ in range(drawn.troubles.operators):
-            self.world.spawn(self.operator(), delay_s=self.world.rng.uniform(0, 900))
+            self.world.spawn(operator_of(self), delay_s=self.world.rng.uniform(0, 900))
 
     def disk(self) -> Disk:
         rng = self.world.rng
         return Disk(self.world.nonce()[:8], is_full=rng.random() < self.troubles.full_disks)
-
-    def operator(self) -> Life:
-        """Somebody who looks, waits, and swaps what was seen: retire, quarantine, restore, unlock."""
-        world, rng, bucket = self.world, self.world.rng, self.bucket
-        seen = bucket.peek(ADDRESS.bundle_key)
-        claim = bucket.peek(ADDRESS.claim_key)
-        yield rng.uniform(0, 30)
-        if claim is not None and self.troubles.deletes == "claim":
-            bucket.delete(ADDRESS.claim_key, "ops")
-        elif claim is not None and rng.random() < 0.3:
-            held = parse_claim(claim.body)
-            if isinstance(held, Claim):
-                ended = held.model_copy(
-                    update={
-                        "state": "released",
-                        "epoch": held.epoch + 1,
-                        "counter": 0,
-                        "nonce": world.nonce(),
-                    }
-                )
-                yield from bucket.write(ADDRESS.claim_key, ended.encode(), claim.etag, "ops")
-        if seen is None:
-            return
-        register = parse_register(seen.body)
-        if isinstance(register, Bundle):
-            if self.troubles.deletes == "bundle":
-                bucket.delete(ADDRESS.bundle_key, "ops")
-                return
-            tombstone = Tombstone(
-                reason="bad tactic",
-                retired_by="ops",
-                may_retune=rng.random() < 0.6,
-                epoch=register.epoch,
-                nonce=world.nonce(),
-            )
-            answer = yield from bucket.write(ADDRESS.bundle_key, tombstone.encode(), seen.etag, "ops")
-            world.tell(
-                "ops", f"{'retires' if tombstone.may_retune else 'quarantines'}: {type(answer).__name__}"
-            )
-            # most of them think again, and put it back under a nonce of its own
-            if rng.random() < 0.3:
-                yield rng.uniform(1, 300)
-                now = bucket.peek(ADDRESS.bundle_key)
-                if now is not None and now.body == tombstone.encode():
-                    restored = register.model_copy(update={"nonce": world.nonce()})
-                    yield from bucket.write(ADDRESS.bundle_key, restored.encode(), now.etag, "ops")
 
     def to_the_end(self) -> None:
         self.world.run()

@@ -27,6 +27,7 @@ from cache_store.testing.simulation.draws import Draws
 from cache_store.testing.simulation.fleet import Run
 from cache_store.testing.simulation.mutant import Mutant
 from cache_store.testing.simulation.mutants_of_groups import GROUP_MUTANTS
+from cache_store.testing.simulation.mutants_of_operators import OPERATOR_MUTANTS
 from cache_store.testing.simulation.seats import ADDRESS, Code
 
 Steps = Generator[Any, Any, Any]
@@ -263,4 +264,4 @@ POD_MUTANTS = (
     Mutant("no cool-down", "costs", patches=((lease, "judge", _no_cooldown),)),
     Mutant("no respect for a live lease", "costs", patches=((lease, "judge", _no_wait_for_the_living),)),
 )
-MUTANTS = (*POD_MUTANTS, *GROUP_MUTANTS)
+MUTANTS = (*POD_MUTANTS, *GROUP_MUTANTS, *OPERATOR_MUTANTS)

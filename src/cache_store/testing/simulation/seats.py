@@ -8,6 +8,7 @@ from cache_store.bundle import IdentityRecord
 from cache_store.claim import Rules
 from cache_store.coordination import Participant
 from cache_store.identity import Environment, Identity
+from cache_store.operations import Operator
 from cache_store.settling import Settling
 
 IDENTITY = Identity(
@@ -29,6 +30,7 @@ class Code:
 
     participant: type[Participant] = Participant
     settling: type[Settling] = Settling
+    operator: type[Operator] = Operator
     writes_bundle_plainly: bool = False
     installs_before_decision: bool = False
     forgets_that_it_is_bound: bool = False
