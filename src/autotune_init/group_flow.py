@@ -50,6 +50,8 @@ def warm_together(pod: Pod, group: Membership, tools: Tools) -> Ending:
     mark = read_mark(installing.local.directory, group.incarnation)
     if mark == "warm" and installing.local.is_complete:
         return Ending(Outcome.LOCAL, "complete", "this pod had installed what its group decided")
+    if mark is not None:
+        group.bind()  # from the first step on: a store that hangs may eat the whole deadline
     if tools.open_store is None:
         return _cold(installing, "no-store", "no --store was given")
     try:
@@ -125,8 +127,6 @@ class _Pod:
             monotonic=clock.monotonic,
             now=clock.now,
         )
-        if self.mark is not None:
-            group.bind()
         outcome = settle(
             self.store,
             settling,
@@ -166,11 +166,12 @@ class _Pod:
 
     def _torn(self, torn: Torn) -> Ending:
         """Once, an exit code; the second time in the same pod, cold beside whatever the others are."""
-        again = self.mark == "torn" or not _remember(self.installing, self.group, "torn")
-        if not again:
+        if self.mark != "torn":
             offer = Offer(self.group.rank, self.group.incarnation, None)
             leave_torn(self.store, self.group.place, offer, self.tools.nonce())
-            return Ending(Outcome.COLD, TORN, torn.detail)
+            # remembered last: were the deadline to come between, this very start would be taken for the second one
+            if _remember(self.installing, self.group, "torn"):
+                return Ending(Outcome.COLD, TORN, torn.detail)
         self.group.release()
         detail = f"{torn.detail}; restarting this pod once has not helped"
         return _cold(self.installing, SPLIT, detail)

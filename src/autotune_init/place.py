@@ -7,6 +7,7 @@ in one shared volume at the same moment: every step leaves either the old or the
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from pathlib import Path
 from autotune_init.local_files import FileState, LocalSet
 
 ASIDE_SUFFIX = ".aside"
+# a pod that was killed between two steps leaves its temporary files; no placing of a living one takes as long
+ABANDONED_S = 86400.0
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9A-Za-z_-]+\.(?:tmp|old)\Z")
 
 
 class PlaceFailed(Exception):  # noqa: N818 -- reads as what happened
@@ -123,6 +127,7 @@ def stage(
         for name in placement.write:
             temps[name] = directory / f".{name}.{nonce}.tmp"
             _write_temp(temps[name], contents[name], ownership)
+        _sweep(directory, temps)
     except OSError as error:
         Staged(directory, placement, temps, tuple(created), nonce).discard()
         raise _failed(error, directory) from error
@@ -213,6 +218,18 @@ def _write_temp(path: Path, body: bytes, ownership: Ownership) -> None:
         if ownership.uid is not None or ownership.gid is not None:
             os.fchown(descriptor, _or_same(ownership.uid), _or_same(ownership.gid))
         os.fsync(descriptor)
+
+
+def _sweep(directory: Path, temps: Mapping[str, Path]) -> None:
+    """Remove what killed pods left beside these names. Told by the volume's own clock: ours wrote there just now."""
+    try:
+        for found in directory.iterdir():
+            whose = _TEMPORARY.match(found.name)
+            temp = temps.get(whose[1]) if whose else None
+            if temp is not None and temp.stat().st_mtime - found.lstat().st_mtime > ABANDONED_S:
+                found.unlink(missing_ok=True)
+    except OSError:
+        return  # another pod's, on a volume that keeps owners apart: they cost nothing but room
 
 
 def _chown(path: Path, ownership: Ownership) -> None:

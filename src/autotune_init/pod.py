@@ -7,11 +7,11 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO, cast
 
-from autotune_init import __version__
+from autotune_init.choose_tuner import choose_tuner
 from autotune_init.ending import finish_pod
 from autotune_init.engines import EngineCache, KeyAnswer
 from autotune_init.engines.registry import ask
@@ -25,14 +25,14 @@ from autotune_init.node import NodeUnknown, learn_facts, learn_group
 from autotune_init.outcomes import ALWAYS_FAILS, Outcome
 from autotune_init.place import Ownership
 from autotune_init.plan import End, judge_group, judge_key, judge_worker, overridden
-from autotune_init.pod_report import Draft, saved_s, together, with_bundle, with_cache
+from autotune_init.pod_report import PROGRAM, ending_of, report_of
 from autotune_init.replica_group import MEETING_FLAGS, ReplicaGroup, with_engine
-from autotune_init.report import Report
+from autotune_init.seen import Seen
 from autotune_init.settings import Settings
 from autotune_init.settle_key import Policy, settle
 from autotune_init.store_access import StoreAccess
 from autotune_init.story import Story
-from autotune_init.supervise import Completed, Crashed, Stopped, Supervisor
+from autotune_init.supervise import Stopped, Supervisor
 from autotune_init.temporary import with_temporary
 from autotune_init.tune_request import TunePlace, tune_request
 from autotune_init.tuners import Tuner, TuneRequest
@@ -44,31 +44,7 @@ from cache_store.group_roll import GroupPlace
 from cache_store.identity import Environment, Identity
 from cache_store.steps import CheckStore, Step, Work, WriteBundle
 
-PROGRAM = f"autotune-cache {__version__}"
 TUNE_MARGIN_S = 5.0  # a tune leaves this much to publish and place before the flow is told to stop
-
-
-@dataclass
-class Seen:
-    """What the flow has learned so far, so that an ending at any moment can tell it.
-
-    `target` is set as soon as the target's warming has ended; an ending that comes later is the draft's.
-    """
-
-    facts: Facts | None = None
-    engine: str | None = None
-    cache: EngineCache | None = None
-    environment: str | None = None
-    store: StoreAccess | None = None
-    scratch: Path | None = None
-    target: Ending | None = None
-    draft: EngineCache | None = None
-    told: set[str] = field(default_factory=set)
-    group: ReplicaGroup | None = None
-    member: tuple[Pod, Membership] | None = None
-    # the same while the other pods of its group count on this one
-    bound: tuple[Pod, Membership] | None = None
-    warnings: tuple[str, ...] = ()
 
 
 def run_pod(
@@ -156,7 +132,8 @@ class _Run:
         return answer
 
     def _warm_all(self, cache: EngineCache, workload: Workload, facts: Facts) -> Ending:
-        seen, tuner = self.seen, self._tuner(workload)
+        seen = self.seen
+        tuner = choose_tuner(self.settings, workload.question.engine, clock=self.clock, tell=self.story.tell)
         ending = self._warm(cache, workload, facts, tuner)
         if cache.draft is None or ending.reason in ALWAYS_FAILS:
             return ending
@@ -265,24 +242,6 @@ class _Run:
             on_step=lambda step: self._tell_step(step, cache),
         )
 
-    def _tuner(self, workload: Workload) -> Tuner | None:
-        """One for target and draft: a started engine has tuned both."""
-        settings = self.settings
-        if settings.tuner == "command":
-            from autotune_init.tuners.command import CommandTuner
-
-            return CommandTuner(settings.tuner_command or "", clock=self.clock, progress=self.story.tell)
-        if settings.tuner == "flashinfer-ops":
-            from autotune_init.tuners.flashinfer_ops import FlashinferOpsTuner
-
-            engine = workload.question.engine
-            return FlashinferOpsTuner(engine=engine, clock=self.clock, progress=self.story.tell)
-        if settings.tuner == "engine":
-            from autotune_init.tuners.engine import EngineTuner
-
-            return EngineTuner(clock=self.clock, progress=self.story.tell)
-        return None
-
     def _request(self, cache: EngineCache, workload: Workload, facts: Facts) -> TuneRequest:
         if self.seen.scratch is None:
             # one for the whole run: the files of a draft may lie in what the target's tune left
@@ -310,40 +269,3 @@ def _completed(group: ReplicaGroup, answer: KeyAnswer, workload: Workload) -> Re
 
 def _ended(end: End) -> Ending:
     return Ending(end.outcome, end.reason, end.detail)
-
-
-def ending_of(ended: Completed[Ending] | Crashed | Stopped) -> Ending:
-    if isinstance(ended, Completed):
-        return ended.value
-    if isinstance(ended, Stopped):
-        return Ending(Outcome.COLD, ended.why, "a call did not return" if ended.is_stuck else "")
-    if not isinstance(ended.error, Exception):
-        raise ended.error
-    detail = f"{type(ended.error).__name__}: {ended.error}"[:500]
-    return Ending(Outcome.COLD, "internal", detail)
-
-
-def report_of(ending: Ending, seen: Seen, settings: Settings, *, seconds: float) -> Report:
-    """The report, but for the exit code."""
-    draft = Draft(seen.draft, ending) if seen.draft is not None and seen.target is not None else None
-    target = seen.target if draft is not None and seen.target is not None else ending
-    whole = together(target, draft)
-    report = Report(
-        outcome=whole.outcome,
-        reason=whole.reason,
-        detail=whole.detail,
-        engine=seen.engine,
-        engine_version=settings.engine_version,
-        seconds=seconds,
-        saved_s=saved_s(target, draft.ending if draft is not None else None),
-        draft=draft.as_dict() if draft is not None else None,
-        moved_aside=whole.moved_aside,
-        warnings=(*seen.warnings, *whole.warnings),
-        tail=whole.tail,
-        program=PROGRAM,
-    )
-    if seen.store is not None:
-        report = replace(report, requests=seen.store.requests, bytes=seen.store.bytes)
-    if seen.cache is not None:
-        report = with_cache(report, seen.cache, seen.environment)
-    return with_bundle(report, whole)

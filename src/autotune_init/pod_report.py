@@ -1,15 +1,20 @@
-"""What a pod's run becomes in the report: the endings of the target and of its draft worker, and what was learned. Pure."""
+"""What a pod's run becomes in the report: the endings of the target and of its draft worker, and what was learned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from autotune_init import __version__
 from autotune_init.engines import EngineCache
 from autotune_init.flow import Ending
 from autotune_init.outcomes import ALWAYS_FAILS, Outcome
 from autotune_init.report import Report
+from autotune_init.seen import Seen
+from autotune_init.settings import Settings
+from autotune_init.supervise import Completed, Crashed, Stopped
 
+PROGRAM = f"autotune-cache {__version__}"
 DOES_NOT_TUNE = "engine-does-not-tune"
 
 # from the best for the engine's start to the worst
@@ -94,3 +99,40 @@ def with_bundle(report: Report, ending: Ending) -> Report:
         epoch=bundle.epoch,
         nonce=bundle.nonce,
     )
+
+
+def ending_of(ended: Completed[Ending] | Crashed | Stopped) -> Ending:
+    if isinstance(ended, Completed):
+        return ended.value
+    if isinstance(ended, Stopped):
+        return Ending(Outcome.COLD, ended.why, "a call did not return" if ended.is_stuck else "")
+    if not isinstance(ended.error, Exception):
+        raise ended.error
+    detail = f"{type(ended.error).__name__}: {ended.error}"[:500]
+    return Ending(Outcome.COLD, "internal", detail)
+
+
+def report_of(ending: Ending, seen: Seen, settings: Settings, *, seconds: float) -> Report:
+    """The report, but for the exit code."""
+    draft = Draft(seen.draft, ending) if seen.draft is not None and seen.target is not None else None
+    target = seen.target if draft is not None and seen.target is not None else ending
+    whole = together(target, draft)
+    report = Report(
+        outcome=whole.outcome,
+        reason=whole.reason,
+        detail=whole.detail,
+        engine=seen.engine,
+        engine_version=settings.engine_version,
+        seconds=seconds,
+        saved_s=saved_s(target, draft.ending if draft is not None else None),
+        draft=draft.as_dict() if draft is not None else None,
+        moved_aside=whole.moved_aside,
+        warnings=(*seen.warnings, *whole.warnings),
+        tail=whole.tail,
+        program=PROGRAM,
+    )
+    if seen.store is not None:
+        report = replace(report, requests=seen.store.requests, bytes=seen.store.bytes)
+    if seen.cache is not None:
+        report = with_cache(report, seen.cache, seen.environment)
+    return with_bundle(report, whole)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -245,7 +246,20 @@ def test_a_pod_killed_on_the_roll_that_does_not_come_back_leaves_its_peer_cold_a
     assert again.ending == ("cold", "group-cold")
 
 
-def test_a_pod_that_was_counted_on_and_finds_no_store_ends_with_26_once_and_then_starts(group):
+@pytest.fixture
+def silent():
+    """An endpoint that takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(("is_silent", "timeout_s"), [(False, 1), (True, 1), (True, 5)])
+def test_a_pod_that_was_counted_on_and_finds_no_store_ends_with_26_once_and_then_starts(
+    group, silent, is_silent, timeout_s
+):
+    """also where the deadline comes while it tells the store that it is torn"""
     group("a").run()
     pods = group("b")
     first = pods.pods[0].start()
@@ -255,9 +269,9 @@ def test_a_pod_that_was_counted_on_and_finds_no_store_ends_with_26_once_and_then
     time.sleep(0.5)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    pods.pods[0].environ["AWS_ENDPOINT_URL_S3"] = "http://127.0.0.1:9"
+    pods.pods[0].environ["AWS_ENDPOINT_URL_S3"] = silent if is_silent else "http://127.0.0.1:9"
 
-    quick = ("--deadline", "20", "--request-timeout", "1")
+    quick = ("--deadline", "12", "--request-timeout", str(timeout_s))
     [once] = ended([pods.pods[0].start(*quick)])
     [twice] = ended([pods.pods[0].start(*quick)])
 

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from tests.bundles import H100, H200, rank_file
@@ -212,3 +213,19 @@ def test_directories_below_a_volume_with_a_common_group_keep_that_group(tmp_path
           ownership=Ownership(dir_mode=0o775), nonce="n")  # fmt: skip
 
     assert [stat.S_IMODE(path.stat().st_mode) for path in (target.parent, target)] == [0o2775, 0o2775]
+
+
+def test_given_files_that_a_killed_pod_left_when_they_are_a_day_old_then_the_next_placing_removes_them(
+    tmp_path,
+):
+    name = NAMES[0]
+    left = {f".{name}.0a1b.tmp": 2 * 86400, f".{name}.0a1b.old": 2 * 86400, f".{name}.young.tmp": 60}
+    others = {".other.json.0a1b.tmp": 2 * 86400, f".{name}.aside": 2 * 86400, "notes.txt": 2 * 86400}
+    now = time.time()
+    for one, age_s in {**left, **others}.items():
+        (tmp_path / one).write_bytes(b"x")
+        os.utime(tmp_path / one, (now - age_s, now - age_s))
+
+    put(tmp_path)
+
+    assert set(tree(tmp_path)) == {*NAMES, f".{name}.young.tmp", *others}

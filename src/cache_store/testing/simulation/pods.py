@@ -148,12 +148,11 @@ class PodRun:
 
     def _torn(self, settled: Torn, mark: str | None) -> Answering:
         disk = self.seat.disk
-        self.is_bound = False
         disk.installed = None
         if mark == "torn":
+            self.is_bound = False
             self._end("split", settled.reason)
             return
-        disk.mark = "torn"
         seen = SLOW if self._is_cut() else (yield from self.bucket.get(self.place.key))
         if isinstance(seen, StoredObject):
             try:
@@ -163,6 +162,7 @@ class PodRun:
                 roll = None
             if roll is not None:
                 yield from self.bucket.write(self.place.key, roll.encode(), seen.etag, self.who)
+        disk.mark, self.is_bound = "torn", False
         self._end("torn", settled.reason)
 
     def _obtain(self) -> Answering:
