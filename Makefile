@@ -73,6 +73,10 @@ test-stores: .venv/.ready ministack servers ## Both S3 adapters on MinIO, versit
 	@$(PYTHON) tools/servers/fetch_fauxqs.py || echo "fauxqs is not there: its tests are skipped by name"
 	@CI=true $(BIN)/pytest -q -n 2 --dist loadfile tests/stores/live
 
+.PHONY: test-stores-required
+test-stores-required: .venv/.ready ministack servers ## The same with MinIO, versitygw and MiniStack alone, which must be there
+	@CI=true $(BIN)/pytest -q -n 2 --dist loadfile tests/stores/live -k "not radosgw and not fauxqs"
+
 .PHONY: test-processes
 ROUNDS ?= 200
 test-processes: .venv/.ready servers ## Rounds of 16 real pods whose claim holder is killed or stopped (13 min; root)
