@@ -107,7 +107,7 @@ def test_every_option_is_on_the_page(command):
 def test_every_example_of_json_fits_its_schema():
     examples = [json.loads(text) for text in re.findall(r"```json\n(.+?)\n```", PAGE, re.DOTALL)]
 
-    assert len(examples) == 6
+    assert len(examples) == 7
     for document in examples:
         check_document(document)
 

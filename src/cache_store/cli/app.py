@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cache_store import __version__
-from cache_store.cli import claims, doctor, ls, quarantine, restore, retire, show, unlock, verify
+from cache_store.cli import claims, doctor, gc, ls, quarantine, restore, retire, show, unlock, verify
 from cache_store.cli.help_text import epilog
 from cache_store.cli.output import tell_error, tell_usage
 from cache_store.cli.session import Problem, Session, problem_of, store_options
@@ -85,6 +85,7 @@ for command in (
     quarantine.quarantine,
     restore.restore,
     unlock.unlock,
+    gc.gc,
 ):
     cli.add_command(command)
 

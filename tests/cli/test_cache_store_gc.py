@@ -1,0 +1,248 @@
+"""gc: says before it does, does what it said, and lets nothing go that a pod may still want."""
+
+import random
+import threading
+
+import pytest
+from tests.bundles import H200, bundle, identity, tombstone
+
+from cache_store.bundle import Tombstone, parse_register
+from cache_store.clock import SystemClock, fresh_nonce
+from cache_store.collect_on_store import read_address, sweep
+from cache_store.collecting import CollectRules, judge_address, sort_out
+from cache_store.errors import ErrorKind
+from cache_store.exit_codes import ExitCode
+from cache_store.objects import Missing
+from cache_store.objects.open_url import open_store
+from cache_store.testing.faulty import Fails, Fault
+
+DAY_S = 86400
+
+
+def keys(shop):
+    return sorted(entry.key for entry in shop.memory.list(""))
+
+
+def row(done):
+    [one] = done.document["addresses"]
+    return one
+
+
+def test_a_dry_run_says_it_and_does_nothing(shop):
+    address = shop.publish()
+    shop.clock.advance(200 * DAY_S)
+    before = keys(shop)
+
+    done = shop("gc", "--older-than", "180d", "--json")
+    told = shop("gc", "--older-than", "180d")
+
+    assert done.code == 0
+    assert done.document["is_dry"]
+    assert (row(done)["address"], row(done)["action"]) == (str(address), "retire")
+    assert "would retire" in told.stdout
+    assert "pass --yes" in told.stderr
+    assert keys(shop) == before
+    assert set(shop.requests) <= {"get", "list"}
+
+
+def test_a_bundle_goes_in_two_phases(shop):
+    address, _ = shop.publish_large()
+    shop.clock.advance(200 * DAY_S)
+
+    first = shop("gc", "--older-than", "180d", "--yes", "--json")
+    retired = parse_register(shop.memory.get(address.bundle_key, limit_bytes=10**8).body)
+    at_once = shop("gc", "--yes", "--json")
+    shop.clock.advance(31 * DAY_S)
+    last = shop("gc", "--yes", "--json")
+
+    assert row(first)["action"] == "retire"
+    assert isinstance(retired, Tombstone)
+    assert (retired.retired_by, retired.reason) == ("cache-store gc", "gc: 200 days old")
+    assert at_once.document["addresses"] == [], "its contents stay as long as it can be restored"
+    assert (row(last)["action"], row(last)["deleted"]) == ("forget", 3)
+    assert keys(shop) == []
+
+
+def test_what_it_says_left_alone(shop):
+    shop.claim()
+    shop.put(identity(H200).address.bundle_key, b"{")
+    shop.put("notes.txt", b"mine")
+
+    done = shop("gc", "--yes", "--json")
+
+    assert len(done.document["left_alone"]) == 2
+    assert done.document["foreign_objects"] == 1
+    assert done.document["counts"]["keep"] == 2
+    assert "left alone" in shop("gc").stdout
+    assert "notes.txt" in keys(shop)
+
+
+def test_what_lies_beside(shop):
+    for key in ("_reports/2026-01-01/a.json", "_resolved/a.json", "_groups/a-1/roll.json", ".probe/x"):
+        shop.put(key, b"x")
+    shop.clock.advance(60 * DAY_S)
+
+    done = shop("gc", "--reports-older-than", "30d", "--yes", "--json")
+
+    assert done.document["beside"] == {"objects": 2, "deleted": 2, "problem": None}
+    assert keys(shop) == ["_groups/a-1/roll.json", "_resolved/a.json"]
+
+
+def test_kept_addresses_and_quarantines(shop):
+    kept = shop.publish()
+    held = identity(H200).address
+    shop.put(held.bundle_key, tombstone(may_retune=False).encode())
+    shop.clock.advance(400 * DAY_S)
+
+    done = shop("gc", "--older-than", "1d", "--keep", kept, "--yes", "--json")
+    wanted = shop("gc", "--even-quarantined", "--json")
+
+    assert done.document["addresses"] == []
+    assert (row(wanted)["address"], row(wanted)["action"]) == (str(held), "forget")
+
+
+@pytest.mark.parametrize("text", ["30", "30m", "-1d", "d", "1e9d", "9999999d"])
+def test_an_age_that_is_none(shop, text):
+    done = shop("gc", "--older-than", text)
+
+    assert done.code == ExitCode.USAGE
+
+
+def test_an_address_that_is_none(shop):
+    assert shop("gc", "--keep", "nonsense").code == ExitCode.USAGE
+
+
+def test_given_this_computers_clock_a_day_ahead_then_the_servers_decides(shop):
+    shop.put(identity().address.bundle_key, tombstone().encode())
+    shop.clock.advance(29.5 * DAY_S)
+
+    class Ahead:
+        def __getattr__(self, name):
+            return getattr(shop.clock, name)
+
+        def now(self):
+            from datetime import timedelta
+
+            return shop.clock.now() + timedelta(days=1)
+
+    done = shop("gc", "--yes", "--json", clock=Ahead())
+
+    assert done.document["addresses"] == []
+
+
+def test_given_somebody_who_writes_between_look_and_deletion_then_the_address_stays(shop):
+    address = identity().address
+    shop.put(address.bundle_key, tombstone().encode())
+    shop.clock.advance(60 * DAY_S)
+    delete = shop.faulty.delete
+    published = []
+
+    def delete_after_publish(key):
+        if not published and key.startswith(".probe/"):
+            published.append(key)
+        delete(key)
+
+    shop.faulty.delete = delete_after_publish
+    get = shop.faulty.get
+    reads = []
+
+    def get_and_publish(key, **limits):
+        answer = get(key, **limits)
+        if key == address.bundle_key:
+            reads.append(key)
+            if len(reads) == 1:  # after gc's first look
+                tag = shop.memory.get(key, limit_bytes=10**6).etag
+                shop.memory.put_if_match(key, bundle().encode(), tag)
+        return answer
+
+    shop.faulty.get = get_and_publish
+    done = shop("gc", "--yes", "--json")
+
+    assert (done.code, row(done)["problem"], row(done)["deleted"]) == (27, "changed-meanwhile", 0)
+    assert not isinstance(
+        parse_register(shop.memory.get(address.bundle_key, limit_bytes=10**6).body), Tombstone
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(ErrorKind.DENIED, ExitCode.DENIED), (ErrorKind.UNAVAILABLE, ExitCode.UNAVAILABLE)]
+)
+def test_given_a_store_that_deletes_nothing_then_it_says_so_and_the_register_is_there(shop, kind, code):
+    address, _ = shop.publish_large()
+    shop("retire", address, "--reason", "x", "--yes")
+    shop.clock.advance(200 * DAY_S)
+    shop.faulty.script(Fault("delete", Fails(kind), key="0.7.2/*", times=100))
+
+    done = shop("gc", "--yes", "--json")
+
+    assert (done.code, row(done)["problem"]) == (code, f"store-{kind.value}")
+    assert address.bundle_key in keys(shop)
+
+
+def test_without_the_right_to_list(shop):
+    shop.faulty.script(Fault("list", Fails(ErrorKind.DENIED), times=10))
+
+    done = shop("gc")
+
+    assert done.code == ExitCode.DENIED
+    assert "s3:ListBucket" in done.stderr
+
+
+# -- a real server -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(s3):
+    opened = open_store(s3.url, environ=s3.environ, adapter="auto", request_timeout_s=10.0)
+    yield opened
+    opened.close()
+
+
+def whos(count):
+    return [identity(key=f"{number:016x}") for number in range(count)]
+
+
+def test_given_two_that_collect_at_once_while_bundles_are_published_then_nothing_that_is_read_is_lost(store):
+    """on a real S3 server: every fresh bundle, and every one that was retired a moment ago, is there afterwards"""
+    from datetime import timedelta
+
+    fresh, retired, old = whos(30)[:10], whos(30)[10:20], whos(30)[20:]
+    for who in retired:
+        store.put_if_absent(who.address.bundle_key, tombstone().encode())
+    for who in old:
+        store.put_if_absent(who.address.bundle_key, tombstone(nonce=fresh_nonce()).encode())
+    now = SystemClock().now()
+    aged = {who.address for who in old}
+    problems = []
+
+    def collect():
+        rng = random.Random(7)
+        for _ in range(6):
+            objects, _, _ = sort_out(store.list(""))
+            rng.shuffle(objects)
+            for one in objects:
+                # the old ones as gc would meet them 60 days from now
+                at = now + timedelta(days=60 if one.address in aged else 0)
+                verdict = judge_address(one, read_address(store, one), CollectRules(), at)
+                if verdict.action != "keep":
+                    swept = sweep(store, verdict)
+                    if swept.problem not in (None, "changed-meanwhile"):
+                        problems.append(swept)
+
+    def publish():
+        for who in fresh:
+            store.put_if_absent(who.address.bundle_key, bundle(who=who, nonce=fresh_nonce()).encode())
+
+    threads = [threading.Thread(target=work) for work in (collect, collect, publish)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+
+    def is_there(who):
+        return not isinstance(store.get(who.address.bundle_key, limit_bytes=10**7), Missing)
+
+    assert problems == []
+    assert all(map(is_there, fresh))
+    assert all(map(is_there, retired))
+    assert not any(map(is_there, old))
