@@ -9,11 +9,11 @@ from typing import Generic, TypeVar
 
 from autotune_init.coverage import coverage_of
 from autotune_init.expected_keys import Expected
-from autotune_init.rank_file import BadRankFile, RankFile
 from autotune_init.tuners import Tuner, TuneRequest, TuneResult, TunerFailed
 from cache_store.bundle import BadBundle, Bundle, CoverageRecord, IdentityRecord, Provenance, pack
 from cache_store.clock import Clock
 from cache_store.identity import Identity
+from cache_store.rank_file import BadRankFile, RankFile
 from cache_store.steps import Failed, Finished, StillRunning
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from autotune_init.engines import EngineCache
 from autotune_init.engines.rank_keys import rank_count, version_of
 from autotune_init.expected_keys import Expected, Gap, missing
-from autotune_init.rank_file import RankFile, bucket_of, op_of, parse_key, shape_of
 from cache_store.bundle import CoverageRecord
+from cache_store.rank_file import RankFile, bucket_of, op_of, parse_key, shape_of
 
 MAX_ROWS = 200
 MAX_GAPS = 5

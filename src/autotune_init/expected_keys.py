@@ -18,7 +18,6 @@ from autotune_init.expected_moe_keys import (
     moe_ranks,
     moe_texts,
 )
-from autotune_init.rank_file import RankFile, bucket_of, op_of, parse_key, shape_of
 from autotune_init.tuners.gemm_shapes import (
     BMM_FP8,
     TUNED_MOE_BACKENDS,
@@ -29,6 +28,7 @@ from autotune_init.tuners.gemm_shapes import (
     plan_gemms,
     text_config,
 )
+from cache_store.rank_file import RankFile, bucket_of, op_of, parse_key, shape_of
 
 FIRST_PROVEN: Version = (0, 6, 18)
 LAST_PROVEN: Version = (0, 7, 2)

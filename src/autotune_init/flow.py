@@ -28,7 +28,6 @@ from autotune_init.plan import (
     before_lookup,
     judge_contents,
 )
-from autotune_init.rank_file import BadRankFile
 from autotune_init.taken_out import are_of_bundle
 from autotune_init.tuners import Tuner, TuneRequest, TuneResult
 from cache_store.bundle import BadBundle, Bundle, Provenance
@@ -41,6 +40,7 @@ from cache_store.identity import Identity
 from cache_store.lookup import copy_of, fetch_contents, look_up, unreachable
 from cache_store.objects import ObjectStore
 from cache_store.participate import Driver, NoTune
+from cache_store.rank_file import BadRankFile
 from cache_store.register import Quarantined, Unreachable
 from cache_store.steps import Finished, Fit, Step, Unfit
 

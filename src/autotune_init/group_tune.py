@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autotune_init.background_tune import BackgroundTune
-from autotune_init.rank_file import BadRankFile
 from autotune_init.tuners import Coverage, TuneResult
 from cache_store.bundle import BadBundle, Bundle
 from cache_store.clock import Clock
@@ -18,6 +17,7 @@ from cache_store.errors import ErrorKind, StoreError
 from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore
 from cache_store.part import MAX_PART_BYTES, BadPart, Part, inline, parse_part, part_key
+from cache_store.rank_file import BadRankFile
 from cache_store.steps import Failed, Finished, StillRunning
 
 FIRST_LOOK_S = 1.0

@@ -20,8 +20,8 @@ from autotune_init.local_files import (
 )
 from autotune_init.place import Ownership, Placed, PlaceFailed, Staged, move_aside, place, stage
 from autotune_init.place_entries import place_entries
-from autotune_init.rank_file import RankFile
-from autotune_init.store_entries import ENTRIES_FOLDER, MANIFEST_NAME, check_entries
+from cache_store.rank_file import RankFile
+from cache_store.store_entries import ENTRIES_FOLDER, MANIFEST_NAME, check_entries
 
 
 class Installing(Protocol):

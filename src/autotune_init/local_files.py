@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from autotune_init.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, RankFile, parse_rank_file
-from autotune_init.store_entries import MAX_ENTRY_BYTES, BadEntry, parse_entry
+from cache_store.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, RankFile, parse_rank_file
+from cache_store.store_entries import MAX_ENTRY_BYTES, BadEntry, parse_entry
 
 WILDCARD = "*"
 UNDETECTED = frozenset({"unknown", "None"})

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from autotune_init.local_files import FileState, LocalFile, LocalSet, examine_entry
 from autotune_init.place import Ownership, Placed, PlaceFailed, place
-from autotune_init.store_entries import ENTRIES_FOLDER, MANIFEST_NAME
+from cache_store.store_entries import ENTRIES_FOLDER, MANIFEST_NAME
 
 REPLACED = (FileState.ABSENT, FileState.CORRUPT)
 

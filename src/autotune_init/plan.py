@@ -12,10 +12,10 @@ from autotune_init.engines.known_bad import before_lookup as before_lookup_hazar
 from autotune_init.expected_keys import Expected, missing
 from autotune_init.local_files import LocalSet
 from autotune_init.outcomes import Outcome
-from autotune_init.rank_file import RankFile
 from autotune_init.replica_group import ReplicaGroup
 from cache_store.bundle import Bundle, digest_of
 from cache_store.group_roll import MAX_PODS
+from cache_store.rank_file import RankFile
 from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Unusable, Vacant
 from cache_store.steps import Adopted, GaveUp, Published, Unpublished
 from cache_store.steps import Outcome as ProtocolOutcome

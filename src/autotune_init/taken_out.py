@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from autotune_init.local_files import FileState, LocalFile
-from autotune_init.rank_file import BadRankFile, parse_rank_file
 from cache_store.bundle import digest_of
+from cache_store.rank_file import BadRankFile, parse_rank_file
 
 CopyOf = Callable[[], Mapping[str, bytes]]
 

@@ -24,10 +24,10 @@ from cache_store.bundle import (
 )
 from cache_store.identity import Address
 from cache_store.json_depth import depth_of
+from cache_store.store_entries import MANIFEST_NAME
 
 MAX_RANK_FILE_DEPTH = 2 * MAX_DEPTH
 STORE_KEY_TEXT = "flashinfer-v2|"  # how the key text of a bundle of FlashInfer's own store begins
-MANIFEST_NAME = "manifest.json"
 # problems of a document that nevertheless fits the schema: there is more to look at
 _PARSES = frozenset({"bundle-digest-mismatch", "bundle-foreign"})
 

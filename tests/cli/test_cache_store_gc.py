@@ -198,7 +198,7 @@ def store(s3):
     opened.close()
 
 
-def whos(count):
+def identities(count):
     return [identity(key=f"{number:016x}") for number in range(count)]
 
 
@@ -206,7 +206,7 @@ def test_given_two_that_collect_at_once_while_bundles_are_published_then_nothing
     """on a real S3 server: every fresh bundle, and every one that was retired a moment ago, is there afterwards"""
     from datetime import timedelta
 
-    fresh, retired, old = whos(30)[:10], whos(30)[10:20], whos(30)[20:]
+    fresh, retired, old = identities(30)[:10], identities(30)[10:20], identities(30)[20:]
     for who in retired:
         store.put_if_absent(who.address.bundle_key, tombstone().encode())
     for who in old:

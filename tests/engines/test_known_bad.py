@@ -7,7 +7,7 @@ from tests.bundles import H100
 
 from autotune_init.engines import EngineCache
 from autotune_init.engines.known_bad import ROWS, as_table, before_install, before_lookup, ids, matching
-from autotune_init.rank_file import RankFile, parse_key
+from cache_store.rank_file import RankFile, parse_key
 
 GEMM = (
     "('fp8_gemm', 'CublasFp8GemmRunner', ((1, {m}, 4096), (1, 4096, 4096), (1,), (1,), (1, -1, 4096), (-1,)), "

@@ -11,7 +11,7 @@ from tests.pods import RECORDING, REPLAY, ROOT, Pod, clean_environ
 from tests.unit.test_store_entries import KEY, NAME, entry
 
 from autotune_init.engines.flashinfer_store import env_hash
-from autotune_init.store_entries import entry_name
+from cache_store.store_entries import entry_name
 
 RECHECK = ("--local", "recheck")
 TUNE = ("--tuner", "command", "--tuner-command", REPLAY)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from tests.init import fake_cuda
 
-from autotune_init.rank_file import bucket_of, parse_rank_file
 from autotune_init.tuners import TuneRequest, TuneResult, TunerFailed
 from autotune_init.tuners.command import CommandTuner
 from autotune_init.tuners.flashinfer_ops import FlashinferOpsTuner
 from cache_store.clock import SystemClock
+from cache_store.rank_file import bucket_of, parse_rank_file
 
 pytestmark = pytest.mark.flashinfer
 

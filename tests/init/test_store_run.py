@@ -13,7 +13,7 @@ from tests.pods import Pod
 from tests.unit.test_store_entries import KEY, NAME, entry
 
 from autotune_init.engines.flashinfer_store import env_hash
-from autotune_init.store_entries import entry_name
+from cache_store.store_entries import entry_name
 
 HASH = env_hash(H100)
 WRITES = """

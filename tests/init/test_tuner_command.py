@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from autotune_init.rank_file import MAX_RANK_FILE_BYTES
 from autotune_init.tuners import TuneRequest, TunerFailed
 from autotune_init.tuners.command import CommandTuner
 from cache_store.clock import SystemClock
+from cache_store.rank_file import MAX_RANK_FILE_BYTES
 
 METADATA = {"flashinfer_version": "0.7.2.post1", "cuda_version": "13.0", "gpu": "NVIDIA H100 80GB HBM3"}
 KEY = "('fp8_gemm', 'CublasFp8GemmRunner', ((1, 512, 64), (1, 64, 128), (1,)), (torch.bfloat16,))"

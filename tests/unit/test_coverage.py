@@ -10,7 +10,7 @@ from tests.bundles import H100
 from autotune_init.coverage import MAX_ROWS, buckets_by_shape, coverage_of, is_incomplete_for, told
 from autotune_init.engines import EngineCache
 from autotune_init.expected_keys import Expected, Gap
-from autotune_init.rank_file import RankFile, parse_key, parse_rank_file, shape_of
+from cache_store.rank_file import RankFile, parse_key, parse_rank_file, shape_of
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "h100-sample" / "bmm_fp8_tuned.json"
 SHAPE = "1xMx4096 1x4096x4096 float8_e4m3fn bfloat16"

@@ -22,7 +22,7 @@ from autotune_init.expected_keys import (
     top_bucket,
 )
 from autotune_init.expected_moe_keys import PRECISIONS, MoeLayer, MoeRank, moe_ranks, moe_texts
-from autotune_init.rank_file import RankFile, parse_key
+from cache_store.rank_file import RankFile, parse_key
 
 ROOT = Path(__file__).parents[2]
 RELEASES = {"0.6.18": (0, 6, 18), "0.7.2": (0, 7, 2)}

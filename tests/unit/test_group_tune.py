@@ -6,12 +6,12 @@ import pytest
 from tests.bundles import bundle, identity, rank_file
 
 from autotune_init.group_tune import Contribution, GroupTune, Share
-from autotune_init.rank_file import BadRankFile
 from autotune_init.tuners import Coverage, TuneResult
 from cache_store.clock import Cancelled, SystemClock
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects.memory import MemoryStore
 from cache_store.part import MAX_PART_BYTES, BadPart, Part, inline, parse_part, part_key
+from cache_store.rank_file import BadRankFile
 from cache_store.steps import Failed, Finished, StillRunning
 
 ADDRESS = identity().address

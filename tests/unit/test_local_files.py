@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.bundles import ENTRY, H100, H200, rank_file
 
 from autotune_init.local_files import FileState, check_foreign_bytes, examine, judge_metadata
-from autotune_init.rank_file import BadRankFile, bucket_of, op_of, parse_rank_file
+from cache_store.rank_file import BadRankFile, bucket_of, op_of, parse_rank_file
 
 NAMES = ("rank_tp0_pp0_dp0.json", "rank_tp1_pp0_dp0.json")
 

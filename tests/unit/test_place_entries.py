@@ -10,7 +10,7 @@ from tests.unit.test_store_entries import KEY, MANIFEST, NAME, contents, entry
 from autotune_init import place as module
 from autotune_init.place import Ownership, PlaceFailed
 from autotune_init.place_entries import place_entries
-from autotune_init.store_entries import MANIFEST_NAME, check_entries, encode_manifest, entry_name
+from cache_store.store_entries import MANIFEST_NAME, check_entries, encode_manifest, entry_name
 
 OTHER = entry_name(ENTRY)
 DEFAULT = Ownership()

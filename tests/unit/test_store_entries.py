@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.bundles import ENTRY, H100, bundle
 
-from autotune_init.store_entries import (
+from cache_store.bundle import MAX_FILES, MAX_INLINE_BYTES, BadBundle, parse_register
+from cache_store.store_entries import (
     MANIFEST_NAME,
     MAX_DEPTH,
     MAX_ENTRIES,
@@ -20,7 +21,6 @@ from autotune_init.store_entries import (
     parse_entry,
     parse_manifest,
 )
-from cache_store.bundle import MAX_FILES, MAX_INLINE_BYTES, BadBundle, parse_register
 
 # what FlashInfer 0.7.2.post1 named the file of this key: the first entry that a CPU run of bmm_fp8 published
 KEY = (

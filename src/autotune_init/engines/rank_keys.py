@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from autotune_init.engines import EngineCache
-from autotune_init.rank_file import RankFile, parse_key
+from cache_store.rank_file import RankFile, parse_key
 
 RankFiles = Mapping[str, RankFile]
 Version = tuple[int, int, int]

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Protocol
 
 from autotune_init.local_files import judge_metadata
-from autotune_init.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, RankFile, parse_rank_file
 from autotune_init.tuners import Coverage, TuneRequest, TuneResult, TunerFailed
 from autotune_init.tuners.child import ChildNotStarted, run_child
 from autotune_init.tuners.command_entries import EntriesWanted
 from autotune_init.tuners.inside_call import Interpreter, ask_inside, raise_unless_done
 from cache_store.clock import Clock
+from cache_store.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, RankFile, parse_rank_file
 
 _WORTH_A_CHECK_S = 5.0  # importing FlashInfer alone takes about that long
 

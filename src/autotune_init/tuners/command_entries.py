@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune_init.engines.flashinfer_store import POLICIES, SCHEMA, hash_of
-from autotune_init.rank_file import RankFile
-from autotune_init.store_entries import (
+from autotune_init.tuners import TunerFailed
+from cache_store.rank_file import RankFile
+from cache_store.store_entries import (
     ENTRIES_FOLDER,
     MANIFEST_NAME,
     MAX_ENTRIES,
@@ -25,7 +26,6 @@ from autotune_init.store_entries import (
     manifest_difference,
     parse_manifest,
 )
-from autotune_init.tuners import TunerFailed
 
 
 @dataclass(frozen=True)

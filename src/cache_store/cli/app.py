@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cache_store import __version__
-from cache_store.cli import claims, doctor, gc, ls, quarantine, restore, retire, show, unlock, verify
+from cache_store.cli import claims, diff, doctor, gc, ls, quarantine, restore, retire, show, unlock, verify
 from cache_store.cli.help_text import epilog
 from cache_store.cli.output import tell_error, tell_usage
 from cache_store.cli.session import Problem, Session, problem_of, store_options
@@ -78,6 +78,7 @@ def cli() -> None:
 for command in (
     ls.ls,
     show.show,
+    diff.diff,
     verify.verify,
     claims.claims,
     doctor.doctor,

@@ -117,6 +117,12 @@ class Session:
         with self.plain_store() as store:
             yield self.patient(store)
 
+    @contextmanager
+    def store_at(self, url: str) -> Iterator[ObjectStore]:
+        """Another store with the same settings and credentials. Raises as `plain_store`."""
+        with replace(self, store_option=url).store() as store:
+            yield store
+
     def patient(self, store: ObjectStore) -> ObjectStore:
         """The store, with reads sent again that got no answer; a write is sent once. Raises `Problem`."""
         backoff = Backoff(attempts=4, total_s=PATIENCE * self.timeout_s)

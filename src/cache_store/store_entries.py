@@ -17,8 +17,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autotune_init.rank_file import MAX_KEY_CHARACTERS, BadRankFile, RankFile
 from cache_store.json_depth import depth_of
+from cache_store.rank_file import MAX_KEY_CHARACTERS, BadRankFile, RankFile
 
 MANIFEST_NAME = "manifest.json"
 ENTRIES_FOLDER = "entries"
