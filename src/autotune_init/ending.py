@@ -33,7 +33,7 @@ def finish_pod(
     stdout: TextIO,
     story: Story,
 ) -> int:
-    """As `finish`, and the Event where one is wanted: last, because nothing waits for it."""
+    """As `finish`, and the Event and the record where they are wanted: last, because nothing waits for them."""
     code = finish(
         report,
         is_strict=settings.strict,
@@ -45,6 +45,10 @@ def finish_pod(
         from autotune_init.kube_event import post_event
 
         post_event(report, environ, clock, story)
+    if settings.report_to_store:
+        from autotune_init.send_record import send_record
+
+        send_record(report, settings, environ, clock, story)
     return code
 
 

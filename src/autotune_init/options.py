@@ -104,6 +104,8 @@ OPTIONS: tuple[Option, ...] = (
     Option("local", "choice", "trust", "what a complete valid set in the cache dir is worth: trust asks nobody, recheck "
            "asks the store once whether ops have quarantined it (for volumes that outlive a pod)",
            choices=("trust", "recheck"), group="policy"),
+    Option("report-to-store", "flag", None, "leave one small object below _reports/ in the store about how this start ended; "
+           "one request, sent last", group="policy"),
     Option("strict", "flag", None, "exit non-zero unless the cache dir is ready (for prewarm jobs and CI)",
            group="policy"),
     # -- files

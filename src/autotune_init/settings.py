@@ -60,6 +60,7 @@ class Settings:
     deadline_s: float = 1800.0
     wait_s: float = 900.0
     local: str = "trust"
+    report_to_store: bool = False
     strict: bool = False
     file_mode: int = 0o644
     dir_mode: int = 0o755

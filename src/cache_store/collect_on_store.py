@@ -13,6 +13,7 @@ from cache_store.errors import ErrorKind, StoreError
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME
 from cache_store.objects import KIB, Missing, ObjectStore, StoredObject
 from cache_store.probe import FOLDER
+from cache_store.use_record import MAX_RECORD_BYTES, BadUseRecord, UseRecord, is_record_key, parse_record
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,21 @@ def _referenced(
         if isinstance(kept, Bundle):
             named.update(kept.blobs)
     return frozenset(named)
+
+
+def read_record(store: ObjectStore, key: str) -> UseRecord | None:
+    """One pod's record; None for what is none, or is gone. Raises `StoreError` where the store is in trouble."""
+    if not is_record_key(key):
+        return None
+    try:
+        seen = store.get(key, limit_bytes=MAX_RECORD_BYTES)
+        return parse_record(seen.body) if isinstance(seen, StoredObject) else None
+    except BadUseRecord:
+        return None
+    except StoreError as error:
+        if error.kind is ErrorKind.TOO_LARGE:
+            return None
+        raise
 
 
 def sweep(store: ObjectStore, verdict: Verdict) -> Swept:

@@ -29,14 +29,33 @@ _PART = re.compile(r"parts/[0-9]+/[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\Z")
 
 
 @dataclass(frozen=True)
+class Unused:
+    """What pods' records say: `last_used` by address, and since when there are any (`since`; None: there are none).
+
+    A bundle is unused for `for_s` only where records go back at least as far: silence from before them says nothing.
+    """
+
+    for_s: float
+    last_used: Mapping[Address, datetime]
+    since: datetime | None
+
+    def fits(self, address: Address, published_at: datetime, now: datetime) -> bool:
+        if self.since is None or (now - self.since).total_seconds() < self.for_s:
+            return False
+        last = max(published_at, self.last_used.get(address, published_at))
+        return (now - last).total_seconds() > self.for_s
+
+
+@dataclass(frozen=True)
 class CollectRules:
     """When what may go. Ages in seconds; None: never.
 
-    A published bundle is retired where every rule for it that is set fits (`older_than_s`, `flashinfer`), and none is
+    A published bundle is retired where every rule for it that is set fits (`older_than_s`, `unused`, `flashinfer`), and none is
     where no rule is set. `kept` are addresses that stay whatever the rules say.
     """
 
     older_than_s: float | None = None
+    unused: Unused | None = None
     flashinfer: frozenset[str] = frozenset()
     kept: frozenset[Address] = frozenset()
     tombstones_s: float = 30 * DAY_S
@@ -49,7 +68,7 @@ class CollectRules:
 
     @property
     def retires(self) -> bool:
-        return self.older_than_s is not None or bool(self.flashinfer)
+        return self.older_than_s is not None or self.unused is not None or bool(self.flashinfer)
 
 
 @dataclass(frozen=True)
@@ -127,7 +146,7 @@ def judge_address(objects: Objects, found: Found, rules: CollectRules, now: date
         return Verdict(address, "keep", "somebody tunes there, or has just failed to")
     if isinstance(found.register, Bundle):
         entry = objects.entries[BUNDLE_NAME]
-        why = _why_retired(address, _age_s(entry, now), rules)
+        why = _why_retired(address, entry, rules, now)
         if why is not None:
             return Verdict(address, "retire", why, tags=found.tags)
     elif (why := _why_forgotten(objects, found, rules, now)) is not None:
@@ -161,7 +180,8 @@ def _is_live(claim: Claim | UnreadableClaim | None, age_s: float) -> bool:
     return claim is not None and isinstance(judge(claim, age_s, Rules()), MustWait | CoolingDown)
 
 
-def _why_retired(address: Address, age_s: float, rules: CollectRules) -> str | None:
+def _why_retired(address: Address, entry: Entry, rules: CollectRules, now: datetime) -> str | None:
+    age_s = _age_s(entry, now)
     if not rules.retires or address in rules.kept:
         return None
     whys: list[str] = []
@@ -173,6 +193,10 @@ def _why_retired(address: Address, age_s: float, rules: CollectRules) -> str | N
         if age_s <= rules.older_than_s:
             return None
         whys.append(f"{age_s / DAY_S:.0f} days old")
+    if rules.unused is not None:
+        if not rules.unused.fits(address, entry.last_modified or now, now):
+            return None
+        whys.append(f"unused for {rules.unused.for_s / DAY_S:.0f} days")
     return "gc: " + ", ".join(whys)
 
 

@@ -14,7 +14,9 @@ from cache_store.errors import ErrorKind
 from cache_store.exit_codes import ExitCode
 from cache_store.objects import Missing
 from cache_store.objects.open_url import open_store
+from cache_store.testing.clock import BEGINNING
 from cache_store.testing.faulty import Fails, Fault
+from cache_store.use_record import UseRecord, record_key
 
 DAY_S = 86400
 
@@ -99,6 +101,48 @@ def test_kept_addresses_and_quarantines(shop):
 
     assert done.document["addresses"] == []
     assert (row(wanted)["address"], row(wanted)["action"]) == (str(held), "forget")
+
+
+def use(shop, address, days_ago, outcome="hit"):
+    """A record that was written `days_ago` before the clock's day 100."""
+    record = UseRecord(
+        at="x", outcome=outcome, reason="found", flashinfer_version=address.flashinfer_version,
+        arch=address.arch, key=address.key, environment=address.environment,
+    )  # fmt: skip
+    now = shop.clock.now()
+    shop.clock.advance((100 - days_ago) * DAY_S - (now - BEGINNING).total_seconds())
+    shop.put(record_key(shop.clock.now(), f"{days_ago}-{outcome}"), record.encode())
+
+
+@pytest.mark.parametrize(
+    ("uses", "action"),
+    [
+        ([], "keep"),  # nobody records anything
+        ([(50, "cold")], "keep"),  # records do not go back far enough
+        ([(99, "cold")], "retire"),
+        ([(99, "hit"), (70, "hit")], "retire"),
+        ([(99, "cold"), (10, "hit")], "keep"),
+        ([(99, "cold"), (10, "cold")], "retire"),
+    ],
+)
+def test_bundles_that_nobody_has_used(shop, uses, action):
+    address = shop.publish()
+    for days_ago, outcome in uses:
+        use(shop, address, days_ago, outcome)
+    shop.clock.advance(100 * DAY_S - (shop.clock.now() - BEGINNING).total_seconds())
+
+    done = shop("gc", "--unused-for", "60d", "--yes", "--json")
+
+    assert [one["action"] for one in done.document["addresses"]] == ([] if action == "keep" else [action])
+
+
+def test_records_that_are_none_say_nothing(shop):
+    shop.publish()
+    for key, body in (("2026-01-01/a.json", b"{"), ("2026-01-01/b.json", b" " * 10**5), ("x", b"{}")):
+        shop.put(f"_reports/{key}", body)
+    shop.clock.advance(100 * DAY_S)
+
+    assert shop("gc", "--unused-for", "60d", "--yes", "--json").document["counts"]["retire"] == 1
 
 
 @pytest.mark.parametrize("text", ["30", "30m", "-1d", "d", "1e9d", "9999999d"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,17 +17,34 @@ from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Problem, Session, problem_of, store_options
 from cache_store.cli.survey import in_parallel
 from cache_store.cli.views import address_view
-from cache_store.collect_on_store import Swept, delete_keys, read_address, server_now, sweep
-from cache_store.collecting import CollectRules, Objects, Verdict, judge_address, judge_folders, sort_out
+from cache_store.collect_on_store import (
+    Swept,
+    delete_keys,
+    read_address,
+    read_record,
+    server_now,
+    sweep,
+)
+from cache_store.collecting import (
+    CollectRules,
+    Objects,
+    Unused,
+    Verdict,
+    judge_address,
+    judge_folders,
+    sort_out,
+)
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.fitness import check_fitness
-from cache_store.objects import ObjectStore
+from cache_store.identity import Address
+from cache_store.objects import Entry, ObjectStore
 from cache_store.operate import operate
 from cache_store.operation_steps import Order, Refused
 from cache_store.operations import Operator
 from cache_store.register import Unreachable
 from cache_store.steps import Unfit
+from cache_store.use_record import WARM
 
 SCHEMA = "autotune-cache/gc/v1"
 NEEDS_LIST = "gc needs the right to list (s3:ListBucket on the bucket)"
@@ -71,6 +88,11 @@ class Beside:
 )
 @click.option("--older-than", type=Age(), help="Retire bundles that were published longer ago, e.g. 180d.")
 @click.option(
+    "--unused-for",
+    type=Age(),
+    help="Retire bundles that no pod has recorded a use of for as long (needs --report-to-store at the pods).",
+)
+@click.option(
     "--flashinfer", metavar="VERSION", multiple=True, help="Retire bundles of this version; may be repeated."
 )
 @click.option("--keep", metavar="ADDRESS", multiple=True, help="Never touch this address; may be repeated.")
@@ -98,6 +120,7 @@ class Beside:
 def gc(
     session: Session,
     older_than: float | None,
+    unused_for: float | None,
     flashinfer: tuple[str, ...],
     keep: tuple[str, ...],
     retired_for: float,
@@ -111,7 +134,7 @@ def gc(
 ) -> int:
     """Say what may go, and with --yes remove it, in two phases: bundles are retired, and what is retired long enough is forgotten.
 
-    Published bundles are retired where --older-than and --flashinfer say so (both, where both are given). Forgotten is
+    Published bundles are retired where --older-than, --unused-for and --flashinfer say so (all that are given). Forgotten is
     what was retired --retired-for ago, with nothing touched since; never a quarantine, unless asked for. Parts of tunes
     and contents that nothing names go after 7 days: no pod lives longer. Addresses where somebody tunes are left alone.
     """
@@ -136,6 +159,8 @@ def gc(
             objects, folders, foreign = sort_out(next(in_parallel(lambda one: list(store.list(one)), [""])))
         except StoreError as error:
             raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
+        if unused_for is not None:
+            rules = replace(rules, unused=_unused(store, folders["_reports"], unused_for))
         verdicts = list(in_parallel(lambda one: _judge(store, one, rules, now), objects))
         beside = _beside(judge_folders(folders, rules, now))
         swept = [Swept(one) for one in verdicts if one.action != "keep"]
@@ -160,6 +185,19 @@ def _refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:
 
 def _judge(store: ObjectStore, objects: Objects, rules: CollectRules, now: datetime) -> Verdict:
     return judge_address(objects, read_address(store, objects), rules, now)
+
+
+def _unused(store: ObjectStore, entries: Sequence[Entry], for_s: float) -> Unused:
+    """What all records that can be read say."""
+    last_used: dict[Address, datetime] = {}
+    times = [entry.last_modified for entry in entries if entry.last_modified is not None]
+    for entry, record in zip(
+        entries, in_parallel(lambda one: read_record(store, one.key), entries), strict=True
+    ):
+        address = record.address if record is not None and record.outcome in WARM else None
+        if address is not None and entry.last_modified is not None:
+            last_used[address] = max(entry.last_modified, last_used.get(address, entry.last_modified))
+    return Unused(for_s, last_used, min(times, default=None))
 
 
 def _beside(found: Sequence[tuple[str, int]]) -> Beside:
