@@ -134,6 +134,16 @@ docs: .venv/.ready ## Regenerate the pages and schemas that come from code
 bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evidence/)
 	@$(BIN)/python benchmarks/hit_path.py
 
+.tools/peers/.ready: .uv/.ready-$(UV_VERSION) benchmarks/peers.txt
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/peers
+	@# --no-deps: what kserve-storage names besides is for other clouds
+	@$(UV) pip install --quiet --no-deps --python .tools/peers/bin/python -r benchmarks/peers.txt
+	@touch $@
+
+.PHONY: bench-peers
+bench-peers: .venv/.ready servers .tools/peers/.ready ## A hit against rclone, s5cmd, boto3 and KServe's storage initializer (docs/evidence/)
+	@$(BIN)/python benchmarks/pull_peers.py
+
 .PHONY: bench-fleet
 bench-fleet: .venv/.ready servers ## What waiting for one tune costs 1,000 pods and the store (7 minutes)
 	@$(BIN)/python -m benchmarks.fleet --out docs/evidence/fleet-1000.json
