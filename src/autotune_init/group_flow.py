@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from autotune_init.flow import Ending, Membership, Pod, Prepared, Tools, participate, prepare
+from autotune_init.flow import Prepared, prepare
 from autotune_init.group_mark import Mark, read_mark, remove_mark, write_mark
 from autotune_init.installing import Installing, installing_of
 from autotune_init.local_files import FileState, LocalSet
 from autotune_init.outcomes import Outcome
 from autotune_init.place import PlaceFailed, Staged, move_aside
 from autotune_init.plan import End, Participate, Place, after_lookup
+from autotune_init.pod_start import Ending, Membership, Pod, Tools
 from cache_store.errors import StoreError
 from cache_store.group_roll import Offer
 from cache_store.lookup import look_up, unreachable
@@ -94,6 +95,8 @@ class _Pod:
         step = after_lookup(look_up(self.store, self.pod.identity), takes_part=takes_part)
         self.tools.clock.sleep(0)
         if isinstance(step, Participate):
+            from autotune_init.take_part import participate  # as in flow.py
+
             step = participate(step, self.store, self.pod, self.tools, self.installing)
         if isinstance(step, End):
             return step

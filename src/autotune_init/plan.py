@@ -14,11 +14,9 @@ from autotune_init.local_files import LocalSet
 from autotune_init.outcomes import Outcome
 from autotune_init.replica_group import ReplicaGroup
 from cache_store.bundle import Bundle, digest_of
-from cache_store.group_roll import MAX_PODS
+from cache_store.group_place import MAX_PODS
 from cache_store.rank_file import RankFile
 from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Unusable, Vacant
-from cache_store.steps import Adopted, GaveUp, Published, Unpublished
-from cache_store.steps import Outcome as ProtocolOutcome
 
 
 @dataclass(frozen=True)
@@ -194,23 +192,3 @@ def after_lookup(state: RegisterState, *, takes_part: bool) -> End | Participate
         )
         return End(Outcome.COLD, "miss", why)
     return Participate(state)
-
-
-def after_participation(outcome: ProtocolOutcome) -> End | Place:
-    if isinstance(outcome, Adopted):
-        empty = outcome.bundle.is_empty
-        return Place(
-            outcome.bundle, Outcome.WAITED if outcome.waited else Outcome.HIT, "empty" if empty else "found"
-        )
-    if isinstance(outcome, Published):
-        empty = outcome.bundle.is_empty
-        return Place(outcome.bundle, Outcome.TUNED, "empty" if empty else "published", blobs=outcome.blobs)
-    if isinstance(outcome, Unpublished):
-        return Place(
-            outcome.bundle, Outcome.TUNED, "unpublished", f"{outcome.reason}: {outcome.detail}", outcome.blobs
-        )
-    return _gave_up(outcome)
-
-
-def _gave_up(outcome: GaveUp) -> End:
-    return End(Outcome.COLD, outcome.reason, outcome.detail, outcome.tail)

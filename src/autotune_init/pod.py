@@ -9,40 +9,39 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
-from autotune_init.choose_tuner import choose_tuner
 from autotune_init.ending import finish_pod
 from autotune_init.engines import EngineCache, KeyAnswer
 from autotune_init.engines.registry import ask
 from autotune_init.expected_keys import expected_keys
 from autotune_init.facts import Facts
-from autotune_init.flow import Ending, Membership, Pod, Tools, warm
-from autotune_init.group_flow import torn_by_deadline, warm_together
+from autotune_init.flow import warm
 from autotune_init.incarnation import incarnation
-from autotune_init.key_means import EngineAsker
 from autotune_init.node import NodeUnknown, learn_facts, learn_group
 from autotune_init.outcomes import ALWAYS_FAILS, Outcome
 from autotune_init.place import Ownership
 from autotune_init.plan import End, judge_group, judge_key, judge_worker, overridden
 from autotune_init.pod_report import PROGRAM, ending_of, report_of
+from autotune_init.pod_start import Ending, Membership, Pod, Tools
 from autotune_init.replica_group import MEETING_FLAGS, ReplicaGroup, with_engine
 from autotune_init.seen import Seen
 from autotune_init.settings import Settings
-from autotune_init.settle_key import Policy, settle
+from autotune_init.settle_key import Policy, Settled, needs_engine, settle
 from autotune_init.store_access import StoreAccess
 from autotune_init.story import Story
 from autotune_init.supervise import Stopped, Supervisor
 from autotune_init.temporary import with_temporary
-from autotune_init.tune_request import TunePlace, tune_request
-from autotune_init.tuners import Tuner, TuneRequest
 from autotune_init.workload import Workload, flag_value, learn_workload
 from cache_store.bundle import Provenance
-from cache_store.claim import Rules
 from cache_store.clock import SystemClock, fresh_nonce
-from cache_store.group_roll import GroupPlace
+from cache_store.group_place import GroupPlace
 from cache_store.identity import Environment, Identity
-from cache_store.steps import CheckStore, Step, Work, WriteBundle
+
+if TYPE_CHECKING:
+    from autotune_init.tuners import Tuner, TuneRequest
+    from cache_store.claim import Rules
+    from cache_store.steps import Step
 
 TUNE_MARGIN_S = 5.0  # a tune leaves this much to publish and place before the flow is told to stop
 
@@ -66,6 +65,8 @@ def run_pod(
         ended = supervisor.run(run.to_the_end)
         ending = ending_of(ended)
         if isinstance(ended, Stopped) and ended.why == "deadline" and seen.bound is not None:
+            from autotune_init.group_flow import torn_by_deadline
+
             ending = torn_by_deadline(*seen.bound)
         if seen.scratch is not None:
             shutil.rmtree(seen.scratch, ignore_errors=True)
@@ -112,13 +113,10 @@ class _Run:
         end = judge_group(recipe, _completed(group, recipe, workload))
         if end is not None:
             return end
-        asker = EngineAsker(
-            settings, self.environ, facts, workload, self.clock, self._left_s, self.story.tell
-        )
-        means = asker.means(
-            seen.store.open if seen.store else None, remembers=True, holder=self._holder(), program=PROGRAM
-        )
-        settled = settle(workload.question, recipe, cast("Policy", settings.resolver), means)
+        settled = Settled(recipe)
+        policy = cast("Policy", settings.resolver)
+        if needs_engine(recipe, policy):
+            settled = self._ask_engine(workload, facts, recipe, policy)
         self._warn(settled.warnings)
         if isinstance(settled.answer, EngineCache):
             seen.cache = settled.answer
@@ -131,14 +129,34 @@ class _Run:
             self._warn(overridden(answer, allowed))
         return answer
 
+    def _ask_engine(self, workload: Workload, facts: Facts, recipe: KeyAnswer, policy: Policy) -> Settled:
+        from autotune_init.key_means import EngineAsker  # only where the recipe cannot say
+
+        settings, seen = self.settings, self.seen
+        asker = EngineAsker(
+            settings, self.environ, facts, workload, self.clock, self._left_s, self.story.tell
+        )
+        means = asker.means(
+            seen.store.open if seen.store else None, remembers=True, holder=self._holder(), program=PROGRAM
+        )
+        return settle(workload.question, recipe, policy, means)
+
     def _warm_all(self, cache: EngineCache, workload: Workload, facts: Facts) -> Ending:
         seen = self.seen
-        tuner = choose_tuner(self.settings, workload.question.engine, clock=self.clock, tell=self.story.tell)
+        tuner = self._tuner(workload)
         ending = self._warm(cache, workload, facts, tuner)
         if cache.draft is None or ending.reason in ALWAYS_FAILS:
             return ending
         seen.target, seen.draft = ending, cache.draft
         return self._warm(cache.draft, workload, facts, tuner)
+
+    def _tuner(self, workload: Workload) -> Tuner | None:
+        if self.settings.tuner in ("none", "wait"):
+            return None
+        from autotune_init.choose_tuner import choose_tuner
+
+        engine = workload.question.engine
+        return choose_tuner(self.settings, engine, clock=self.clock, tell=self.story.tell)
 
     def _warm(self, cache: EngineCache, workload: Workload, facts: Facts, tuner: Tuner | None) -> Ending:
         end = judge_worker(cache, frozenset(self.settings.allow_known_bad))
@@ -176,6 +194,8 @@ class _Run:
         pod = replace(pod, group=membership)
         seen.member = (pod, membership)
         self.story.tell(f"pod {group.node_rank} of {group.size} of {group.name} ({group.source})")
+        from autotune_init.group_flow import warm_together  # most pods are alone
+
         return warm_together(pod, membership, tools)
 
     def _bind(self) -> None:
@@ -211,7 +231,7 @@ class _Run:
             provenance=Provenance(
                 engine_version=cache.engine_version, driver=facts.gpu.driver or "", program=PROGRAM
             ),
-            rules=Rules(cooldown_s=settings.cooldown_s),
+            rules=self._rules,
             wait_until=self.clock.monotonic() + settings.wait_s,
             deadline=self.supervisor.soft,
             tune_time_s=settings.tune_time_s,
@@ -221,6 +241,11 @@ class _Run:
             allowed_bad=frozenset(settings.allow_known_bad),
             rechecks_local=settings.local == "recheck",
         )
+
+    def _rules(self) -> Rules:
+        from cache_store.claim import Rules
+
+        return Rules(cooldown_s=self.settings.cooldown_s)
 
     def _config_of(self, cache: EngineCache, workload: Workload) -> Mapping[str, object] | None:
         """A draft is another model, or the target's own extra layer."""
@@ -243,6 +268,8 @@ class _Run:
         )
 
     def _request(self, cache: EngineCache, workload: Workload, facts: Facts) -> TuneRequest:
+        from autotune_init.tune_request import TunePlace, tune_request
+
         if self.seen.scratch is None:
             # one for the whole run: the files of a draft may lie in what the target's tune left
             self.seen.scratch = Path(tempfile.mkdtemp(prefix="autotune-"))
@@ -251,6 +278,8 @@ class _Run:
         return tune_request(place, self.settings, workload, facts, target=root, cache=cache)
 
     def _tell_step(self, step: Step, cache: EngineCache) -> None:
+        from cache_store.steps import CheckStore, Work, WriteBundle
+
         told = {CheckStore: "does the store keep conditions?", WriteBundle: "publishing"}
         if type(step) in told:
             self.story.tell(told[type(step)])

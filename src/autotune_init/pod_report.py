@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from autotune_init import __version__
 from autotune_init.engines import EngineCache
-from autotune_init.flow import Ending
 from autotune_init.outcomes import ALWAYS_FAILS, Outcome
+from autotune_init.pod_start import Ending
 from autotune_init.report import Report
 from autotune_init.seen import Seen
 from autotune_init.settings import Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from autotune_init.engines import EngineCache
 from autotune_init.facts import Facts
-from autotune_init.flow import Ending, Membership, Pod
+from autotune_init.pod_start import Ending, Membership, Pod
 from autotune_init.replica_group import ReplicaGroup
 from autotune_init.store_access import StoreAccess
 

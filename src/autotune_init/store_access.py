@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from autotune_init.settings import Settings
 from autotune_init.store_environ import store_environ
@@ -12,8 +12,10 @@ from cache_store.clock import Clock, fresh_nonce
 from cache_store.objects import ObjectStore
 from cache_store.objects.counting import Counting
 from cache_store.objects.retrying import Backoff, Retrying
-from cache_store.register import Unreachable
-from cache_store.steps import Fit, Unfit
+
+if TYPE_CHECKING:
+    from cache_store.register import Unreachable
+    from cache_store.steps import Fit, Unfit
 
 # a request that times out is tried a few times; a fleet must not hang for minutes on a store that is away
 PATIENCE = 3.0
@@ -80,4 +82,6 @@ class StoreAccess:
 
     @staticmethod
     def unfit(_store: ObjectStore) -> Unfit:
+        from cache_store.steps import Unfit
+
         return Unfit("no-store", "no --store was given")

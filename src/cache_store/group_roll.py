@@ -16,21 +16,17 @@ Pure: no clock, no store.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from cache_store.identity import Address, canonical_json
+from cache_store.group_place import MAX_PODS, GroupPlace
 from cache_store.json_depth import depth_of
 from cache_store.objects import KIB
 
 SCHEMA: Final = "autotune-cache/roll/v1"
-FOLDER: Final = "_groups/"
 MAX_ROLL_BYTES = 256 * KIB
-MAX_PODS = 256
 KEPT_ATTEMPTS = 6  # a pod that slept through more starts of its group than this joins as a new one
 _MAX_DEPTH = 16
 
@@ -100,27 +96,6 @@ class Roll(_Record):
 
     def encode(self) -> bytes:
         return self.model_dump_json(by_alias=True, exclude_none=True, indent=1).encode()
-
-
-@dataclass(frozen=True)
-class GroupPlace:
-    """Which register is a group's. `scope` tells clusters apart that use one bucket; `name` is the replica's.
-
-    The size and the bundle's address are part of it: a group that was resized or upgraded begins anew, and pods of
-    the old shape cannot meet those of the new one. `restarts_alone`: its controller replaces single pods.
-    """
-
-    scope: str
-    name: str
-    size: int
-    address: Address
-    restarts_alone: bool = False
-
-    @property
-    def key(self) -> str:
-        slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40].strip("-") or "group"
-        whole = canonical_json([self.scope, self.name, self.size, str(self.address)])
-        return f"{FOLDER}{slug}-{hashlib.sha256(whole).hexdigest()[:16]}/roll.json"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from cache_store.clock import Clock
 from cache_store.errors import StoreError
-from cache_store.group_roll import MAX_ROLL_BYTES, BadRoll, GroupPlace, Offer, as_torn, parse_roll
+from cache_store.group_place import GroupPlace
+from cache_store.group_roll import MAX_ROLL_BYTES, BadRoll, Offer, as_torn, parse_roll
 from cache_store.lookup import unreachable
 from cache_store.objects import Missing, ObjectStore, Written
 from cache_store.register import Unreachable

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
 
+from cache_store.group_place import GroupPlace
 from cache_store.group_roll import (
     Await,
     BadRoll,
     Decision,
     Follow,
-    GroupPlace,
     Offer,
     Put,
     Roll,

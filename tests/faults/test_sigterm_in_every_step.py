@@ -7,10 +7,11 @@ import pytest
 from tests.bundles import H100, identity, rank_file
 from tests.unit.test_plan import replaced
 
-from autotune_init.flow import Pod as FlowPod
-from autotune_init.flow import Tools, warm
+from autotune_init.flow import warm
 from autotune_init.outcomes import Outcome
 from autotune_init.place import Ownership
+from autotune_init.pod_start import Pod as FlowPod
+from autotune_init.pod_start import Tools
 from autotune_init.tuners import Coverage, TuneResult
 from cache_store.bundle import Provenance, parse_register
 from cache_store.claim import Claim, Rules, parse_claim
@@ -80,7 +81,7 @@ def run(directory, store, stop_before_step=None, stop_after_answer=None):
         holder="pod",
         ownership=Ownership(),
         provenance=Provenance(),
-        rules=FAST,
+        rules=lambda: FAST,
         wait_until=clock.monotonic() + 20,
         deadline=clock.monotonic() + 30,
     )

@@ -7,13 +7,13 @@ import re
 import pytest
 from tests.bundles import identity
 
+from cache_store.group_place import GroupPlace
 from cache_store.group_roll import (
     KEPT_ATTEMPTS,
     MAX_ROLL_BYTES,
     Await,
     BadRoll,
     Follow,
-    GroupPlace,
     Offer,
     Put,
     Superseded,

@@ -13,12 +13,12 @@ from autotune_init.plan import (
     Participate,
     Place,
     after_lookup,
-    after_participation,
     judge_key,
     judge_worker,
     overridden,
 )
 from autotune_init.replica_group import ReplicaGroup
+from autotune_init.take_part import after_participation
 from cache_store.register import Hit, Quarantined, Unreachable, Unusable, Vacant
 from cache_store.steps import Adopted, GaveUp, Published, Unpublished
 

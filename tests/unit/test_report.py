@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.bundles import bundle
 
 from autotune_init.engines import EngineCache
-from autotune_init.flow import Ending
 from autotune_init.outcomes import REASONS, Outcome, strict_exit_code
 from autotune_init.pod_report import Draft, saved_s, together
+from autotune_init.pod_start import Ending
 from autotune_init.report import Report, fit, publish_report
 
 BIG = Report(

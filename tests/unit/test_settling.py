@@ -6,7 +6,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from tests.bundles import identity
 
-from cache_store.group_roll import GroupPlace, Offer, parse_roll
+from cache_store.group_place import GroupPlace
+from cache_store.group_roll import Offer, parse_roll
 from cache_store.register import Unreachable
 from cache_store.settling import Apart, Bind, ReadRoll, Settling, Together, Torn, WriteRoll
 from cache_store.steps import Absent, CheckStore, Done, Fit, Seen, Undone, Unfit, Wait

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cache_store.bundle import Bundle
 from cache_store.clock import Cancelled
 from cache_store.coordination import GroupRole
-from cache_store.group_roll import BadRoll, GroupPlace, Offer, as_torn, parse_roll
+from cache_store.group_place import GroupPlace
+from cache_store.group_roll import BadRoll, Offer, as_torn, parse_roll
 from cache_store.objects import Missing, StoredObject
 from cache_store.register import Hit, Quarantined, Unreachable, Unusable, Vacant, classify
 from cache_store.settling import Apart, Bind, ReadRoll, Together, Torn, WriteRoll
