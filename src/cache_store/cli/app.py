@@ -9,7 +9,19 @@ from typing import Any
 import click
 
 from cache_store import __version__
-from cache_store.cli import claims, doctor, ls, quarantine, restore, retire, show, unlock, verify
+from cache_store.cli import (
+    claims,
+    doctor,
+    export,
+    import_,
+    ls,
+    quarantine,
+    restore,
+    retire,
+    show,
+    unlock,
+    verify,
+)
 from cache_store.cli.help_text import epilog
 from cache_store.cli.output import tell_error, tell_usage
 from cache_store.cli.session import Problem, Session, problem_of, store_options
@@ -69,7 +81,7 @@ def _failed(kind: str, message: str, exit_code: ExitCode, *, is_json: bool) -> i
 def cli() -> None:
     """Look at a store of tuned kernels: what is in it, whether it is sound, who tunes, and what the store can do.
 
-    And take bundles out of service, put them back, and end claims.
+    And take bundles out of service, put them back, end claims, and carry bundles from one store to another.
 
     Options may stand before or after the command. stdout is the answer, stderr the story, the exit status the verdict.
     """
@@ -85,6 +97,8 @@ for command in (
     quarantine.quarantine,
     restore.restore,
     unlock.unlock,
+    export.export,
+    import_.import_,
 ):
     cli.add_command(command)
 
