@@ -11,6 +11,7 @@ import click
 from cache_store import __version__
 from cache_store.cli import (
     claims,
+    cp,
     doctor,
     export,
     import_,
@@ -99,6 +100,7 @@ for command in (
     unlock.unlock,
     export.export,
     import_.import_,
+    cp.cp,
 ):
     cli.add_command(command)
 

@@ -31,6 +31,10 @@ from cache_store.take_bundle import take_bundle
 # twice as many bundles are ahead of the reader, each held in memory
 THREADS = 4
 
+# each was asked for with patience; a store that is away must not cost that once for every bundle of an archive
+UNANSWERED = 3
+_AWAY = frozenset(f"store-{kind.value}" for kind in (ErrorKind.UNAVAILABLE, ErrorKind.TIMEOUT))
+
 Parcels = Callable[[], Iterator[Parcel | LeftOut]]
 
 
@@ -86,10 +90,16 @@ def deliver(
         refuse_unfit(store, adapter, session.nonce())
     placer = _placer(session, store, over_retired=over_retired, is_dry=request.is_dry, recheck=recheck)
     outcomes: list[tuple[Address, OperationOutcome]] = []
+    unanswered = 0
     for parcel in parcels():
-        outcomes.append((parcel.address, _placed(placer, parcel)))
+        outcome = _placed(placer, parcel)
+        outcomes.append((parcel.address, outcome))
         if sys.stderr.isatty() and not request.is_dry:
-            output.tell(line_of(request, *outcomes[-1]))
+            output.tell(line_of(request, parcel.address, outcome))
+        unanswered = unanswered + 1 if isinstance(outcome, Refused) and outcome.reason in _AWAY else 0
+        if unanswered == UNANSWERED:
+            output.tell("the store does not answer; what follows was not tried: run it again")
+            break
     return tell_outcomes(session, request, store.url, outcomes, **more)
 
 
