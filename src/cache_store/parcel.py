@@ -35,8 +35,10 @@ class Parcel:
     blobs: Mapping[str, bytes]
 
     @property
-    def size_bytes(self) -> int:
-        return len(self.body) + sum(map(len, self.blobs.values()))
+    def contents(self) -> dict[str, bytes]:
+        """Rank file -> content."""
+        stored = {digest: text.encode() for digest, text in self.bundle.files.items()} | dict(self.blobs)
+        return {name: stored[digest] for name, digest in self.bundle.ranks.items()}
 
 
 @dataclass(frozen=True)

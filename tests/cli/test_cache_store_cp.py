@@ -215,3 +215,18 @@ def test_between_a_directory_and_a_real_server_and_back(shop, s3, tmp_path):
     assert [one.code for one in (up, again, exported, imported, down)] == [0] * 5, up.stderr
     assert verdicts(again) == [("unchanged", None)]
     assert stored(open_store(str(back), environ={})) == {identity().address.bundle_key: bundle().encode()}
+
+
+def test_the_destination_on_another_server(shop, s3, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    store = open_store(str(here), environ={})
+    store.put_if_absent(identity().address.bundle_key, bundle().encode())
+    keys = {name: value for name, value in s3.environ.items() if "ENDPOINT" not in name}
+    elsewhere = {**keys, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}
+    endpoint = ("--to-endpoint", s3.environ["AWS_ENDPOINT_URL_S3"])
+
+    done = shop("--store", here, "cp", s3.url, *endpoint, "--yes", environ=elsewhere, opener=open_store)
+
+    assert done.code == 0, done.stderr
+    assert stored(open_store(s3.url, environ=s3.environ)) == stored(store)

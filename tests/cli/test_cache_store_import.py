@@ -261,7 +261,10 @@ BAD = {
         tar_of([GOOD, GOOD], manifest=json.loads(tar_of([GOOD])[512:1024].rstrip(b"\0"))),
         "export-foreign-member",
     ),
-    "a symbolic link": (tar_of([(special(GOOD[0], tarfile.SYMTYPE, "/etc/passwd"), b""), GOOD]), "export-foreign-member"),
+    "a symbolic link": (
+        tar_of([(special(GOOD[0], tarfile.SYMTYPE, "/etc/passwd"), b""), GOOD]),
+        "export-foreign-member",
+    ),
     "a hard link": (tar_of([(special(GOOD[0], tarfile.LNKTYPE, "x"), b""), GOOD]), "export-foreign-member"),
     "a directory": (tar_of([(special(str(ADDRESS), tarfile.DIRTYPE), b""), GOOD]), "export-foreign-member"),
     "a device": (tar_of([(special(GOOD[0], tarfile.CHRTYPE), b""), GOOD]), "export-foreign-member"),

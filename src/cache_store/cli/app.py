@@ -16,6 +16,7 @@ from cache_store.cli import (
     export,
     import_,
     ls,
+    pull,
     quarantine,
     restore,
     retire,
@@ -101,6 +102,7 @@ for command in (
     export.export,
     import_.import_,
     cp.cp,
+    pull.pull,
 ):
     cli.add_command(command)
 
