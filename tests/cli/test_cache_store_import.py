@@ -16,6 +16,7 @@ from tests.cli.conftest import Shop
 from cache_store.bundle import Bundle, parse_register
 from cache_store.errors import ErrorKind
 from cache_store.exit_codes import ExitCode
+from cache_store.objects.open_url import open_store
 from cache_store.placing_bundles import Placer
 from cache_store.take_bundle import take_bundle
 from cache_store.testing.faulty import AppliesLate, Fails, Fault, LosesAnswer, Says
@@ -470,3 +471,16 @@ def test_given_many_imports_at_once_when_done_then_one_bundle_and_no_failure(sho
     assert sorted(type(one).__name__ for one in outcomes) == ["Changed"] * 2 + ["Unchanged"] * 14
     assert isinstance(register(shop), Bundle)
     assert len(stored(shop)) == 3
+
+
+def test_into_a_real_server_and_out_of_it(shop, s3, archive, tmp_path):
+    world = {"environ": s3.environ, "opener": open_store}
+
+    done = shop("--store", s3.url, "import", archive, "--yes", "--json", **world)
+    again = shop("--store", s3.url, "import", archive, "--yes", "--json", **world)
+    out = shop("--store", s3.url, "export", tmp_path / "out.tar", **world)
+
+    assert [one.code for one in (done, again, out)] == [0, 0, 0], done.stderr
+    assert verdicts(done) == [("changed", None)] * 2
+    assert verdicts(again) == [("unchanged", None)] * 2
+    assert (tmp_path / "out.tar").read_bytes() == archive.read_bytes()

@@ -1,4 +1,4 @@
-"""What export, import, cp and pull share: which bundles are asked for, and bringing them into a store."""
+"""What export, import and cp share: which bundles are asked for, and bringing them into a store."""
 
 from __future__ import annotations
 
