@@ -9,7 +9,23 @@ from typing import Any
 import click
 
 from cache_store import __version__
-from cache_store.cli import claims, diff, doctor, gc, ls, quarantine, restore, retire, show, unlock, verify
+from cache_store.cli import (
+    claims,
+    cp,
+    diff,
+    doctor,
+    export,
+    gc,
+    import_,
+    ls,
+    pull,
+    quarantine,
+    restore,
+    retire,
+    show,
+    unlock,
+    verify,
+)
 from cache_store.cli.help_text import epilog
 from cache_store.cli.output import tell_error, tell_usage
 from cache_store.cli.session import Problem, Session, problem_of, store_options
@@ -69,7 +85,7 @@ def _failed(kind: str, message: str, exit_code: ExitCode, *, is_json: bool) -> i
 def cli() -> None:
     """Look at a store of tuned kernels: what is in it, whether it is sound, who tunes, and what the store can do.
 
-    And take bundles out of service, put them back, and end claims.
+    And take bundles out of service, put them back, end claims, and carry bundles from one store to another.
 
     Options may stand before or after the command. stdout is the answer, stderr the story, the exit status the verdict.
     """
@@ -87,6 +103,10 @@ for command in (
     restore.restore,
     unlock.unlock,
     gc.gc,
+    export.export,
+    import_.import_,
+    cp.cp,
+    pull.pull,
 ):
     cli.add_command(command)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -33,6 +33,9 @@ _GRAVEST_FIRST = (
     ExitCode.REFUSED,
     ExitCode.NOT_FOUND,
 )
+
+# how the findings of `verify` begin
+_CORRUPT = ("bundle-", "blob-", "rank-file-")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -76,15 +79,13 @@ def carry_out(session: Session, request: Request, choose: Callable[[Operator], O
         if not (request.is_confirmed or request.is_dry):
             _ask(session, request, store, addresses, choose)
         if not request.is_dry:
-            _refuse_unfit(store, adapter, session.nonce())
+            refuse_unfit(store, adapter, session.nonce())
         outcomes = [
             (address, _one(session, request, store, address, choose, is_dry=request.is_dry))
             for address in addresses
         ]
         url = store.url
-    _tell(session, request, url, outcomes)
-    found = {_exit_code(outcome) for _, outcome in outcomes}
-    return next((code for code in _GRAVEST_FIRST if code in found), ExitCode.OK)
+    return tell_outcomes(session, request, url, outcomes)
 
 
 def is_asking_possible() -> bool:
@@ -120,11 +121,11 @@ def _ask(
 ) -> None:
     """Raises `click.Abort` for a no."""
     for address in addresses:
-        output.tell(_line(request, address, _one(session, request, store, address, choose, is_dry=True)))
+        output.tell(line_of(request, address, _one(session, request, store, address, choose, is_dry=True)))
     click.confirm(f"{request.name} {len(addresses)} of {store.url}?", abort=True, err=True)
 
 
-def _refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:
+def refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:
     """A store that ignores conditions would let a step overwrite what somebody else writes. Raises `Problem`."""
     fitness = check_fitness(store, adapter, nonce)
     if isinstance(fitness, Unfit):
@@ -133,30 +134,32 @@ def _refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:
         raise Problem(fitness.reason, fitness.detail, _of_store(fitness.reason))
 
 
-def _tell(
-    session: Session, request: Request, url: str, outcomes: Sequence[tuple[Address, OperationOutcome]]
-) -> None:
+def tell_outcomes(
+    session: Session,
+    request: Request,
+    url: str,
+    outcomes: Sequence[tuple[Address, OperationOutcome]],
+    **more: str,
+) -> int:
+    """The answer, and the exit status: the gravest of all. `more` are fields of the command's own."""
     counts = Counter(_verdict(outcome) for _, outcome in outcomes)
     if session.is_json:
         output.emit_json(
             {
                 "schema": f"autotune-cache/{request.name}/v1",
                 "store": url,
+                **more,
                 "is_dry": request.is_dry,
                 "counts": {name: counts[name] for name in ("changed", "unchanged", "refused")},
                 "results": [{**address_view(address), **_view(outcome)} for address, outcome in outcomes],
             }
         )
-        return
-    output.emit_lines(_lines(request, outcomes))
+    else:
+        output.emit_lines(line_of(request, *one) for one in outcomes)
+    return gravest(exit_code_of(outcome) for _, outcome in outcomes)
 
 
-def _lines(request: Request, outcomes: Sequence[tuple[Address, OperationOutcome]]) -> Iterator[str]:
-    for address, outcome in outcomes:
-        yield _line(request, address, outcome)
-
-
-def _line(request: Request, address: Address, outcome: OperationOutcome) -> str:
+def line_of(request: Request, address: Address, outcome: OperationOutcome) -> str:
     if isinstance(outcome, Changed):
         copy = f", copy at {outcome.copy}" if outcome.copy else ""
         done = f"would be {request.past}" if outcome.is_dry else request.past
@@ -189,14 +192,22 @@ def _view(outcome: OperationOutcome) -> dict[str, Any]:
     return view | asdict(outcome)
 
 
-def _exit_code(outcome: OperationOutcome) -> ExitCode:
-    if not isinstance(outcome, Refused):
-        return ExitCode.OK
-    if outcome.reason == "not-found":
+def exit_code_of(outcome: OperationOutcome) -> ExitCode:
+    return status_of(outcome.reason) if isinstance(outcome, Refused) else ExitCode.OK
+
+
+def status_of(reason: str) -> ExitCode:
+    """What one refusal, or one bundle that was left out, makes of the exit status."""
+    if reason == "not-found":
         return ExitCode.NOT_FOUND
-    if outcome.reason.startswith("store-"):
-        return _of_store(outcome.reason)
-    return ExitCode.CORRUPT if outcome.reason.startswith("bundle-") else ExitCode.REFUSED
+    if reason.startswith("store-"):
+        return _of_store(reason)
+    return ExitCode.CORRUPT if reason.startswith(_CORRUPT) else ExitCode.REFUSED
+
+
+def gravest(codes: Iterable[ExitCode]) -> ExitCode:
+    found = set(codes)
+    return next((code for code in _GRAVEST_FIRST if code in found), ExitCode.OK)
 
 
 def _of_store(reason: str) -> ExitCode:

@@ -1,0 +1,149 @@
+"""Whoever writes between an importer's look and its write wins, and nothing of theirs is lost."""
+
+import random
+
+import pytest
+from tests.bundles import bundle, identity, rank_file, tombstone
+
+from cache_store.bundle import parse_register
+from cache_store.errors import ErrorKind
+from cache_store.objects.memory import MemoryStore
+from cache_store.operation_steps import Changed, Refused, Unchanged
+from cache_store.parcel import Parcel
+from cache_store.placing_bundles import Placer
+from cache_store.testing.clock import ManualClock
+from cache_store.testing.faulty import AppliesLate, Fails, Fault, FaultyStore, LosesAnswer, Says, Truncates
+
+ADDRESS = identity().address
+OURS = bundle(nonce="ours")
+OTHER = bundle({"rank_tp0_pp0_dp0.json": rank_file(tactic=9)}, nonce="other")
+PARCEL = Parcel(ADDRESS, OURS, OURS.encode(), {})
+
+
+class Bucket:
+    """A store, a placer before it, and what somebody does right before the placer's first write of bundle.json."""
+
+    def __init__(self, first=None):
+        self.clock = ManualClock()
+        self.memory = MemoryStore(self.clock)
+        self.faulty = FaultyStore(self.memory, clock=self.clock)
+        if first is not None:
+            self.memory.put_if_absent(ADDRESS.bundle_key, first.encode())
+
+    def place(self, parcel=PARCEL, **options):
+        return Placer(
+            self.faulty, self.clock, random.Random(1), lambda: "fresh", **{"over_retired": True, **options}
+        ).place(parcel)
+
+    def meanwhile(self, register):
+        """`register` (None: nothing) lies there when the placer comes to write."""
+
+        def recheck(_):
+            self.memory.delete(ADDRESS.bundle_key)
+            if register is not None:
+                self.memory.put_if_absent(ADDRESS.bundle_key, register.encode())
+
+        return recheck
+
+    @property
+    def register(self):
+        return parse_register(self.memory.get(ADDRESS.bundle_key, limit_bytes=10**7).body)
+
+
+@pytest.mark.parametrize("first", [None, tombstone()])
+@pytest.mark.parametrize(
+    ("then", "outcome", "reason"),
+    [
+        (OTHER, Refused, "occupied"),
+        (bundle(nonce="same files"), Unchanged, None),
+        (tombstone(nonce="later"), Refused, "changed-meanwhile"),
+        (tombstone(nonce="later", may_retune=False), Refused, "quarantined"),
+    ],
+)
+def test_given_a_write_meanwhile_when_placed_then_it_stays(first, then, outcome, reason):
+    bucket = Bucket(first)
+
+    found = bucket.place(recheck=bucket.meanwhile(then))
+
+    assert type(found) is outcome
+    assert getattr(found, "reason", None) == reason
+    assert bucket.register == then
+
+
+def test_given_a_tombstone_that_is_deleted_meanwhile_when_placed_then_nothing_is_written():
+    bucket = Bucket(tombstone())
+
+    assert bucket.place(recheck=bucket.meanwhile(None)).reason == "changed-meanwhile"
+    assert list(bucket.memory.list("")) == []
+
+
+@pytest.mark.parametrize("first", [None, tombstone()])
+@pytest.mark.parametrize(
+    "effect",
+    [
+        LosesAnswer(),
+        Fails(ErrorKind.TIMEOUT),
+        AppliesLate(0.01),
+        Says(409),
+        Says(412),
+        Says(412, is_applied=True),
+    ],
+)
+def test_given_a_wrong_answer_when_placed_then_it_is_there_once(first, effect):
+    bucket = Bucket(first)
+    bucket.faulty.script(Fault("put*", effect))
+
+    found = bucket.place()
+    bucket.faulty.settle()
+
+    assert isinstance(found, (Changed, Unchanged))
+    assert bucket.register.ranks == OURS.ranks
+    assert bucket.register.nonce == ("ours" if first is None else "fresh")
+
+
+@pytest.mark.parametrize("first", [None, tombstone()])
+def test_given_a_write_that_arrives_after_we_gave_up_when_placed_then_it_is_called_unsettled(first):
+    bucket = Bucket(first)
+    bucket.faulty.script(Fault("put*", AppliesLate(10**6), times=100))
+
+    found = bucket.place()
+
+    assert (type(found), found.reason, found.is_unsettled) == (Refused, "store-timeout", True)
+    bucket.faulty.settle()
+    assert bucket.register.ranks == OURS.ranks
+
+
+def test_given_a_denied_write_when_placed_then_it_is_tried_once():
+    bucket = Bucket()
+    bucket.faulty.script(Fault("put*", Fails(ErrorKind.DENIED), times=100))
+
+    found = bucket.place()
+
+    assert (found.reason, found.is_unsettled, len(bucket.faulty.used)) == ("store-denied", False, 1)
+
+
+def test_given_a_retire_that_slept_when_placed_over_its_tombstone_then_its_condition_is_false():
+    bucket = Bucket(OURS)
+    slept = bucket.memory.get(ADDRESS.bundle_key, limit_bytes=10**7).etag
+    bucket.memory.put_if_match(ADDRESS.bundle_key, tombstone().encode(), slept)
+    bucket.place()
+
+    bucket.memory.put_if_match(ADDRESS.bundle_key, tombstone(may_retune=False).encode(), slept)
+
+    assert bucket.register.nonce == "fresh", "the same bytes would have had the ETag that it held"
+
+
+def test_given_half_a_register_when_placed_then_it_is_not_overwritten():
+    bucket = Bucket(OTHER)
+    bucket.faulty.script(Fault("get", Truncates(100)))
+
+    assert bucket.place().reason == "bundle-corrupt"
+    assert bucket.register == OTHER
+
+
+def test_given_no_answer_to_the_first_look_when_placed_then_nothing_is_written():
+    bucket = Bucket()
+    bucket.faulty.script(Fault("get", Fails(ErrorKind.UNAVAILABLE)))
+
+    assert bucket.place().reason == "store-unavailable"
+    assert list(bucket.memory.list("")) == []
