@@ -164,7 +164,9 @@ class Operator:
         restored = self._restored(kept, name, seen)
         done = Changed(before, PUBLISHED, restored["nonce"], name, self._order.is_dry)
         if not self._order.is_dry:
-            yield from self._swap(json.dumps(restored, indent=1, ensure_ascii=False).encode(), seen.etag, restored["nonce"])
+            yield from self._swap(
+                json.dumps(restored, indent=1, ensure_ascii=False).encode(), seen.etag, restored["nonce"]
+            )
         return done
 
     def _restored(self, kept: Seen, name: str, seen: Seen) -> dict[str, Any]:
