@@ -76,14 +76,14 @@ def carry_out(session: Session, request: Request, choose: Callable[[Operator], O
         if not (request.is_confirmed or request.is_dry):
             _ask(session, request, store, addresses, choose)
         if not request.is_dry:
-            _refuse_unfit(store, adapter, session.nonce())
+            refuse_unfit(store, adapter, session.nonce())
         outcomes = [
             (address, _one(session, request, store, address, choose, is_dry=request.is_dry))
             for address in addresses
         ]
         url = store.url
     _tell(session, request, url, outcomes)
-    found = {_exit_code(outcome) for _, outcome in outcomes}
+    found = {exit_code_of(outcome) for _, outcome in outcomes}
     return next((code for code in _GRAVEST_FIRST if code in found), ExitCode.OK)
 
 
@@ -120,11 +120,13 @@ def _ask(
 ) -> None:
     """Raises `click.Abort` for a no."""
     for address in addresses:
-        output.tell(_line(request, address, _one(session, request, store, address, choose, is_dry=True)))
+        output.tell(
+            outcome_line(request, address, _one(session, request, store, address, choose, is_dry=True))
+        )
     click.confirm(f"{request.name} {len(addresses)} of {store.url}?", abort=True, err=True)
 
 
-def _refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:
+def refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:
     """A store that ignores conditions would let a step overwrite what somebody else writes. Raises `Problem`."""
     fitness = check_fitness(store, adapter, nonce)
     if isinstance(fitness, Unfit):
@@ -144,7 +146,9 @@ def _tell(
                 "store": url,
                 "is_dry": request.is_dry,
                 "counts": {name: counts[name] for name in ("changed", "unchanged", "refused")},
-                "results": [{**address_view(address), **_view(outcome)} for address, outcome in outcomes],
+                "results": [
+                    {**address_view(address), **outcome_view(outcome)} for address, outcome in outcomes
+                ],
             }
         )
         return
@@ -153,10 +157,10 @@ def _tell(
 
 def _lines(request: Request, outcomes: Sequence[tuple[Address, OperationOutcome]]) -> Iterator[str]:
     for address, outcome in outcomes:
-        yield _line(request, address, outcome)
+        yield outcome_line(request, address, outcome)
 
 
-def _line(request: Request, address: Address, outcome: OperationOutcome) -> str:
+def outcome_line(request: Request, address: Address, outcome: OperationOutcome) -> str:
     if isinstance(outcome, Changed):
         copy = f", copy at {outcome.copy}" if outcome.copy else ""
         done = f"would be {request.past}" if outcome.is_dry else request.past
@@ -171,7 +175,7 @@ def _verdict(outcome: OperationOutcome) -> str:
     return {Changed: "changed", Unchanged: "unchanged", Refused: "refused"}[type(outcome)]
 
 
-def _view(outcome: OperationOutcome) -> dict[str, Any]:
+def outcome_view(outcome: OperationOutcome) -> dict[str, Any]:
     view: dict[str, Any] = {
         "verdict": _verdict(outcome),
         "before": None,
@@ -189,7 +193,7 @@ def _view(outcome: OperationOutcome) -> dict[str, Any]:
     return view | asdict(outcome)
 
 
-def _exit_code(outcome: OperationOutcome) -> ExitCode:
+def exit_code_of(outcome: OperationOutcome) -> ExitCode:
     if not isinstance(outcome, Refused):
         return ExitCode.OK
     if outcome.reason == "not-found":
