@@ -53,6 +53,7 @@ class Inventory:
     own: int = 0
     foreign: Foreign = field(default_factory=Foreign)
     newest: datetime | None = None
+    own_size_bytes: int = 0
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Sorting:
 
     def __init__(self) -> None:
         self._gathered: dict[Address, _Gathered] = {}
-        self._own = self._foreign = self._foreign_bytes = 0
+        self._own = self._own_bytes = self._foreign = self._foreign_bytes = 0
         self._examples: list[str] = []
         self._newest: datetime | None = None
 
@@ -101,6 +102,7 @@ class Sorting:
                 return address if rest == BUNDLE_NAME else None
         elif entry.key.startswith(_OWN_FOLDERS):
             self._own += 1
+            self._own_bytes += entry.size_bytes
             return None
         self._foreign += 1
         self._foreign_bytes += entry.size_bytes
@@ -114,7 +116,7 @@ class Sorting:
             for address, row in sorted(self._gathered.items())
         )
         foreign = Foreign(self._foreign, self._foreign_bytes, tuple(self._examples))
-        return Inventory(rows, self._own, foreign, self._newest)
+        return Inventory(rows, self._own, foreign, self._newest, self._own_bytes)
 
 
 def take_inventory(listing: Iterable[Entry]) -> Inventory:

@@ -9,7 +9,19 @@ from typing import Any
 import click
 
 from cache_store import __version__
-from cache_store.cli import claims, doctor, ls, quarantine, restore, retire, show, unlock, verify
+from cache_store.cli import (
+    claims,
+    completion,
+    doctor,
+    ls,
+    quarantine,
+    restore,
+    retire,
+    show,
+    stats,
+    unlock,
+    verify,
+)
 from cache_store.cli.help_text import epilog
 from cache_store.cli.output import tell_error, tell_usage
 from cache_store.cli.session import Problem, Session, problem_of, store_options
@@ -28,7 +40,10 @@ class Program(click.Group):
         arguments = list(args or ())
         is_json = "--json" in arguments
         extra.pop("standalone_mode", None)
+        session = extra.get("obj")
         try:
+            if isinstance(session, Session) and (answered := completion.complete(self, session)) is not None:
+                return answered
             with self.make_context(prog_name or "cache-store", arguments, **extra) as context:
                 code = self.invoke(context)
             return int(code or ExitCode.OK)
@@ -80,11 +95,13 @@ for command in (
     show.show,
     verify.verify,
     claims.claims,
+    stats.stats,
     doctor.doctor,
     retire.retire,
     quarantine.quarantine,
     restore.restore,
     unlock.unlock,
+    completion.completion,
 ):
     cli.add_command(command)
 
