@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME, Address
 from cache_store.objects import Entry
@@ -43,11 +44,16 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A listing, sorted out. `rows` are in address order; `own` counts memos, group decisions and probe objects."""
+    """A listing, sorted out. `rows` are in address order; `own` counts memos, group decisions and probe objects.
+
+    `newest`: when the last object was written, by the store's clock, which this computer's may not agree with.
+    """
 
     rows: tuple[Row, ...] = ()
     own: int = 0
     foreign: Foreign = field(default_factory=Foreign)
+    newest: datetime | None = None
+    own_size_bytes: int = 0
 
 
 @dataclass
@@ -73,31 +79,52 @@ class _Gathered:
         return True
 
 
-def take_inventory(listing: Iterable[Entry]) -> Inventory:
-    """Every object of `listing` in its place."""
-    gathered: dict[Address, _Gathered] = {}
-    own = foreign = foreign_bytes = 0
-    examples: list[str] = []
-    for entry in listing:
+class Sorting:
+    """A listing on its way to an inventory, entry by entry: who reads along can begin before its end."""
+
+    def __init__(self) -> None:
+        self._gathered: dict[Address, _Gathered] = {}
+        self._own = self._own_bytes = self._foreign = self._foreign_bytes = 0
+        self._examples: list[str] = []
+        self._newest: datetime | None = None
+
+    def take(self, entry: Entry) -> Address | None:
+        """Puts `entry` in its place; the address if it is a bundle.json."""
+        written_at = entry.last_modified
+        if written_at is not None and (self._newest is None or written_at > self._newest):
+            self._newest = written_at
         place = Address.of_object(entry.key)
         if place is not None:
             address, rest = place
-            row = gathered.get(address) or _Gathered()
+            row = self._gathered.get(address) or _Gathered()
             if row.takes(entry, rest):
-                gathered[address] = row
-                continue
+                self._gathered[address] = row
+                return address if rest == BUNDLE_NAME else None
         elif entry.key.startswith(_OWN_FOLDERS):
-            own += 1
-            continue
-        foreign += 1
-        foreign_bytes += entry.size_bytes
-        if len(examples) < EXAMPLES:
-            examples.append(entry.key)
-    rows = tuple(
-        Row(address, row.bundle, row.claim, frozenset(row.blobs), row.objects, row.size_bytes)
-        for address, row in sorted(gathered.items())
-    )
-    return Inventory(rows, own, Foreign(foreign, foreign_bytes, tuple(examples)))
+            self._own += 1
+            self._own_bytes += entry.size_bytes
+            return None
+        self._foreign += 1
+        self._foreign_bytes += entry.size_bytes
+        if len(self._examples) < EXAMPLES:
+            self._examples.append(entry.key)
+        return None
+
+    def inventory(self) -> Inventory:
+        rows = tuple(
+            Row(address, row.bundle, row.claim, frozenset(row.blobs), row.objects, row.size_bytes)
+            for address, row in sorted(self._gathered.items())
+        )
+        foreign = Foreign(self._foreign, self._foreign_bytes, tuple(self._examples))
+        return Inventory(rows, self._own, foreign, self._newest, self._own_bytes)
+
+
+def take_inventory(listing: Iterable[Entry]) -> Inventory:
+    """Every object of `listing` in its place."""
+    sorting = Sorting()
+    for entry in listing:
+        sorting.take(entry)
+    return sorting.inventory()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import click
 from cache_store import __version__
 from cache_store.cli import (
     claims,
+    completion,
     cp,
     diff,
     doctor,
@@ -23,6 +24,7 @@ from cache_store.cli import (
     restore,
     retire,
     show,
+    stats,
     unlock,
     verify,
 )
@@ -44,7 +46,10 @@ class Program(click.Group):
         arguments = list(args or ())
         is_json = "--json" in arguments
         extra.pop("standalone_mode", None)
+        session = extra.get("obj")
         try:
+            if isinstance(session, Session) and (answered := completion.complete(self, session)) is not None:
+                return answered
             with self.make_context(prog_name or "cache-store", arguments, **extra) as context:
                 code = self.invoke(context)
             return int(code or ExitCode.OK)
@@ -97,6 +102,7 @@ for command in (
     diff.diff,
     verify.verify,
     claims.claims,
+    stats.stats,
     doctor.doctor,
     retire.retire,
     quarantine.quarantine,
@@ -107,6 +113,7 @@ for command in (
     import_.import_,
     cp.cp,
     pull.pull,
+    completion.completion,
 ):
     cli.add_command(command)
 

@@ -12,7 +12,7 @@ from cache_store.cli.addressing import NEEDS_LIST, parse
 from cache_store.cli.operating import (
     Request,
     is_asking_possible,
-    line_of,
+    outcome_line,
     refuse_unfit,
     tell_outcomes,
 )
@@ -95,7 +95,7 @@ def deliver(
         outcome = _placed(placer, parcel)
         outcomes.append((parcel.address, outcome))
         if sys.stderr.isatty() and not request.is_dry:
-            output.tell(line_of(request, parcel.address, outcome))
+            output.tell(outcome_line(request, parcel.address, outcome))
         unanswered = unanswered + 1 if isinstance(outcome, Refused) and outcome.reason in _AWAY else 0
         if unanswered == UNANSWERED:
             output.tell("the store does not answer; what follows was not tried: run it again")
@@ -117,7 +117,7 @@ def _ask(
     count = 0
     for parcel in parcels():
         count += 1
-        output.tell(line_of(request, parcel.address, _placed(placer, parcel)))
+        output.tell(outcome_line(request, parcel.address, _placed(placer, parcel)))
     click.confirm(f"{request.name} {count} into {store.url}?", abort=True, err=True)
 
 

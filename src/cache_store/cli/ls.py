@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -11,13 +11,27 @@ import click
 
 from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.cli import output
+from cache_store.cli.bundle_rows import (
+    ORDERS,
+    STATES,
+    Order,
+    View,
+    Wanted,
+    contents_view,
+    in_order,
+    listed_view,
+    parse_orders,
+    state_without_bundle,
+)
+from cache_store.cli.durations import duration_s
 from cache_store.cli.help_text import ALWAYS, epilog
-from cache_store.cli.session import Session, problem_of, store_options
-from cache_store.cli.survey import in_parallel, list_inventory, read_object
-from cache_store.cli.views import ObjectAnswer, Reading, address_view, age_of, engine_of, model_of, reading_of
+from cache_store.cli.session import Problem, Session, problem_of, store_options
+from cache_store.cli.survey import in_parallel, listed, read_object
+from cache_store.cli.views import age_of, reading_of
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
-from cache_store.inventory import Inventory, Row, Selection
+from cache_store.identity import Address
+from cache_store.inventory import Inventory, Row, Selection, Sorting
 from cache_store.objects import Missing, ObjectStore
 
 SCHEMA = "autotune-cache/ls/v1"
@@ -26,10 +40,12 @@ NEEDS_LIST = (
     "`cache-store show` with a full address does without"
 )
 CELL_WIDTH = 48
+CLOCKS_DIFFER_S = 60.0
 
 _EXAMPLES = """
 ls --store s3://models/autotune
-ls --flashinfer 0.7.2 --arch sm90 --gpu h200
+ls --flashinfer 0.7.2 --arch sm90 --gpu h200 --model qwen3
+ls --state quarantined --state tombstone --older-than 30d --sort -age,model
 ls --names-only --json | jq -r .bundles[].address
 """
 
@@ -42,6 +58,15 @@ ls --names-only --json | jq -r .bundles[].address
 @click.option("--arch", metavar="A", help="Only this architecture, e.g. sm90.")
 @click.option("--key", metavar="K", help="Only keys that begin so.")
 @click.option("--gpu", metavar="TEXT", help="Only environments whose GPU's name has this in it.")
+@click.option("--model", metavar="TEXT", help="Only published bundles whose model's path has this in it.")
+@click.option(
+    "--state", "states", type=click.Choice(STATES), multiple=True, help="Only this state; may be repeated."
+)
+@click.option("--older-than", "older_than_s", callback=duration_s, metavar="30d", help="Written longer ago.")
+@click.option("--younger-than", "younger_than_s", callback=duration_s, metavar="12h", help="Written since.")
+@click.option(
+    "--sort", metavar="NAME[,-NAME]", help=f"Order of the rows, - for downwards: {', '.join(ORDERS)}."
+)
 @click.option("--long", "is_long", is_flag=True, help="More columns, nothing shortened (text only).")
 @click.option(
     "--names-only", is_flag=True, help="Read no bundle: one LIST is all; state and contents stay unknown."
@@ -54,87 +79,112 @@ def ls(
     arch: str | None,
     key: str | None,
     gpu: str | None,
+    model: str | None,
+    states: tuple[str, ...],
+    older_than_s: float | None,
+    younger_than_s: float | None,
+    sort: str | None,
+    *,
     is_long: bool,
     names_only: bool,
 ) -> int:
-    """List the bundles: address, state, model, engine, ranks, entries, size, age, who tuned and how long it took.
+    """List the bundles: address, state, model, engine, ranks, coverage, size, age, who tuned and how long it took.
 
     States: published, tombstone (out of service, may be tuned again), quarantined (may not), claimed-only (somebody is
     tuning or failed), orphaned (objects without bundle and claim), unreadable.
+
+    The listing alone tells address, size, age and whether there is a claim; everything else takes one GET a bundle.
+    Version, arch, key, GPU and age are looked at before anything is read.
     """
     selection = Selection(flashinfer, arch, key, gpu)
+    wanted = Wanted(model, states, older_than_s, younger_than_s)
+    orders = _orders(sort)
+    if names_only and (wanted.needs_contents or any(order.needs_contents for order in orders)):
+        raise Problem(
+            "usage",
+            "--names-only reads no bundle, and --model, --state and this order need it",
+            ExitCode.USAGE,
+        )
     with session.store() as store:
-        try:
-            inventory = list_inventory(store, selection.prefix)
-        except StoreError as error:
-            raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
-        rows = [row for row in inventory.rows if selection.takes(row.address)]
         now = session.clock.now()
-        views = [_view(row, now) for row in rows] if names_only else _read(store, rows, now)
+        inventory, told = _survey(store, selection, wanted, now, names_only=names_only)
         url = store.url
+    rows = [row for row in inventory.rows if selection.takes(row.address)]
+    views = _wanted_views(rows, told, wanted, now, names_only=names_only)
+    if orders:
+        views = in_order(views, orders)
     if session.is_json:
         output.emit_json(_document(url, views, inventory))
     else:
-        _print(url, views, is_long=is_long)
+        _print(url, views, is_long=is_long, is_sorted=bool(orders))
         _tell_foreign(inventory)
+    _tell_clock(inventory, now)
     is_denied = any(view["problem"] == f"store-{ErrorKind.DENIED.value}" for view in views)
     return ExitCode.DENIED if is_denied else ExitCode.OK
 
 
-def _read(store: ObjectStore, rows: Sequence[Row], now: datetime) -> list[dict[str, Any]]:
-    return list(in_parallel(partial(_read_row, store, now), rows))
+def _orders(text: str | None) -> tuple[Order, ...]:
+    """Raises `Problem`."""
+    try:
+        return parse_orders(text) if text is not None else ()
+    except ValueError as error:
+        raise Problem("usage", str(error), ExitCode.USAGE) from None
 
 
-def _read_row(store: ObjectStore, now: datetime, row: Row) -> dict[str, Any]:
-    answer: ObjectAnswer = Missing()
-    if row.bundle is not None:
-        answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
-    view = _view(row, now, reading_of(row.address, answer, has_claim=row.claim is not None))
+def _survey(
+    store: ObjectStore, selection: Selection, wanted: Wanted, now: datetime, *, names_only: bool
+) -> tuple[Inventory, dict[Address, View | None]]:
+    """The listing, and what reading told (None: gone since it was listed). Reads go on while the listing comes in."""
+    sorting = Sorting()
+
+    def to_read() -> Iterator[Address]:
+        for entry in listed(store, selection.prefix):
+            address = sorting.take(entry)
+            if address is None or names_only or not selection.takes(address):
+                continue
+            if wanted.may_read(entry, now):
+                yield address
+
+    try:
+        told = dict(in_parallel(partial(_read, store, now), to_read()))
+    except StoreError as error:
+        raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
+    return sorting.inventory(), told
+
+
+def _read(store: ObjectStore, now: datetime, address: Address) -> tuple[Address, View | None]:
+    answer = read_object(store, address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
+    if isinstance(answer, Missing):
+        return address, None
+    view = contents_view(reading_of(address, answer, has_claim=False))
     if (age := age_of(answer, now)).seconds is not None:
         view["age_s"] = age.seconds
-    return view
+    return address, view
 
 
-def _view(row: Row, now: datetime, reading: Reading | None = None) -> dict[str, Any]:
-    bundle = reading.bundle if reading else None
-    tombstone = reading.tombstone if reading else None
-    made = bundle.provenance if bundle else None
-    return {
-        **address_view(row.address),
-        "state": reading.state if reading else None,
-        "problem": reading.problem if reading else None,
-        "detail": reading.detail if reading else None,
-        "has_bundle": row.bundle is not None,
-        "has_claim": row.claim is not None,
-        "objects": row.objects,
-        "size_bytes": row.size_bytes,
-        "age_s": _listed_age_s(row, now),
-        "model": model_of(bundle) if bundle else None,
-        "engine": engine_of(bundle) if bundle else None,
-        "ranks": len(bundle.ranks) if bundle else None,
-        "entries": bundle.coverage.entries if bundle else None,
-        "epoch": bundle.epoch if bundle else tombstone.epoch if tombstone else None,
-        "created_at": made.created_at if made else None,
-        "tuned_by": made.holder if made else None,
-        "tuner": made.tuner if made else None,
-        "tune_s": made.tune_s if made else None,
-        "verified": made.verified if made else None,
-        "driver": made.driver if made else None,
-        "image": made.image if made else None,
-        "retired_by": tombstone.retired_by if tombstone else None,
-        "reason": tombstone.reason if tombstone else None,
-    }
+def _wanted_views(
+    rows: Sequence[Row],
+    told: Mapping[Address, View | None],
+    wanted: Wanted,
+    now: datetime,
+    *,
+    names_only: bool,
+) -> list[View]:
+    views = []
+    for row in rows:
+        view = listed_view(row, now)
+        if not wanted.takes_age(view["age_s"]):
+            continue
+        if not names_only:
+            if row.bundle is not None and row.address not in told:
+                continue  # its state is none of the wanted ones, whatever it is
+            view |= told.get(row.address) or {"state": state_without_bundle(row)}
+        if wanted.takes_contents(view):
+            views.append(view)
+    return views
 
 
-def _listed_age_s(row: Row, now: datetime) -> float | None:
-    """Of bundle.json, else of claim.json, by our own clock: a listing tells when, and not what time it is there."""
-    entry = row.bundle or row.claim
-    if entry is None or entry.last_modified is None:
-        return None
-    return max(0.0, (now - entry.last_modified).total_seconds())
-
-
-def _document(url: str, views: list[dict[str, Any]], inventory: Inventory) -> dict[str, Any]:
+def _document(url: str, views: list[View], inventory: Inventory) -> View:
     foreign = inventory.foreign
     return {
         "schema": SCHEMA,
@@ -148,10 +198,10 @@ def _document(url: str, views: list[dict[str, Any]], inventory: Inventory) -> di
     }
 
 
-def _print(url: str, views: list[dict[str, Any]], *, is_long: bool) -> None:
+def _print(url: str, views: list[View], *, is_long: bool, is_sorted: bool) -> None:
     if not views:
         output.tell(f"no bundles in {url}")
-    elif output.is_terminal():
+    elif output.is_terminal() and not is_sorted:  # a tree has an order of its own
         output.emit_tree(url, _branches(views, is_long=is_long))
     else:
         columns = _columns(is_long=is_long)
@@ -161,7 +211,7 @@ def _print(url: str, views: list[dict[str, Any]], *, is_long: bool) -> None:
         )
 
 
-def _branches(views: list[dict[str, Any]], *, is_long: bool) -> dict[str, Any]:
+def _branches(views: list[View], *, is_long: bool) -> dict[str, Any]:
     """FlashInfer version and arch -> key and model -> environment -> the rest in one line."""
     tree: dict[str, Any] = {}
     for view in views:
@@ -175,7 +225,7 @@ def _branches(views: list[dict[str, Any]], *, is_long: bool) -> dict[str, Any]:
 
 
 def _columns(*, is_long: bool) -> list[str]:
-    columns = ["STATE", "MODEL", "ENGINE", "RANKS", "ENTRIES", "SIZE", "AGE", "TUNED BY", "TOOK"]
+    columns = ["STATE", "MODEL", "ENGINE", "RANKS", "ENTRIES", "COVERAGE", "SIZE", "AGE", "TUNED BY", "TOOK"]
     return (
         [*columns, "TUNER", "VERIFIED", "EPOCH", "OBJECTS", "CREATED", "DRIVER", "IMAGE", "NOTE"]
         if is_long
@@ -183,7 +233,7 @@ def _columns(*, is_long: bool) -> list[str]:
     )
 
 
-def _cells(view: dict[str, Any], *, is_long: bool) -> dict[str, str]:
+def _cells(view: View, *, is_long: bool) -> dict[str, str]:
     def text(name: str) -> str:
         value = "" if view[name] is None else str(view[name])
         return value if is_long else output.shortened(value, CELL_WIDTH)
@@ -194,6 +244,7 @@ def _cells(view: dict[str, Any], *, is_long: bool) -> dict[str, str]:
         text("engine"),
         text("ranks"),
         text("entries"),
+        text("completeness"),
         output.for_people_bytes(view["size_bytes"]),
         output.for_people_seconds(view["age_s"]),
         text("tuned_by"),
@@ -211,3 +262,13 @@ def _tell_foreign(inventory: Inventory) -> None:
         size = output.for_people_bytes(foreign.size_bytes)
         first = foreign.examples[0]
         output.tell(f"{foreign.objects} foreign objects ({size}) were left alone, the first: {first}")
+
+
+def _tell_clock(inventory: Inventory, now: datetime) -> None:
+    """An object from the future is a clock that is wrong here: every age is too small then, at the least by this."""
+    behind_s = (inventory.newest - now).total_seconds() if inventory.newest is not None else 0.0
+    if behind_s > CLOCKS_DIFFER_S:
+        output.tell(
+            f"this computer's clock is at least {output.for_people_seconds(behind_s)} behind the store's: "
+            "ages are too small by that"
+        )

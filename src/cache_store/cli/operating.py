@@ -121,7 +121,9 @@ def _ask(
 ) -> None:
     """Raises `click.Abort` for a no."""
     for address in addresses:
-        output.tell(line_of(request, address, _one(session, request, store, address, choose, is_dry=True)))
+        output.tell(
+            outcome_line(request, address, _one(session, request, store, address, choose, is_dry=True))
+        )
     click.confirm(f"{request.name} {len(addresses)} of {store.url}?", abort=True, err=True)
 
 
@@ -151,15 +153,17 @@ def tell_outcomes(
                 **more,
                 "is_dry": request.is_dry,
                 "counts": {name: counts[name] for name in ("changed", "unchanged", "refused")},
-                "results": [{**address_view(address), **_view(outcome)} for address, outcome in outcomes],
+                "results": [
+                    {**address_view(address), **outcome_view(outcome)} for address, outcome in outcomes
+                ],
             }
         )
     else:
-        output.emit_lines(line_of(request, *one) for one in outcomes)
+        output.emit_lines(outcome_line(request, *one) for one in outcomes)
     return gravest(exit_code_of(outcome) for _, outcome in outcomes)
 
 
-def line_of(request: Request, address: Address, outcome: OperationOutcome) -> str:
+def outcome_line(request: Request, address: Address, outcome: OperationOutcome) -> str:
     if isinstance(outcome, Changed):
         copy = f", copy at {outcome.copy}" if outcome.copy else ""
         done = f"would be {request.past}" if outcome.is_dry else request.past
@@ -174,7 +178,7 @@ def _verdict(outcome: OperationOutcome) -> str:
     return {Changed: "changed", Unchanged: "unchanged", Refused: "refused"}[type(outcome)]
 
 
-def _view(outcome: OperationOutcome) -> dict[str, Any]:
+def outcome_view(outcome: OperationOutcome) -> dict[str, Any]:
     view: dict[str, Any] = {
         "verdict": _verdict(outcome),
         "before": None,

@@ -18,8 +18,11 @@ Branch = Mapping[str, Any]
 
 def escape(text: object) -> str:
     r"""Printable: control characters, ANSI escapes, bidirectional overrides and line separators become \x1b and such."""
+    plain = str(text)
+    if plain.isprintable():
+        return plain  # nearly all: a list of 10,000 bundles is 2 MB of text
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in str(text)
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in plain
     )
 
 

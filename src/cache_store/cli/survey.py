@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count, islice
 from typing import TypeVar
 
 from cache_store.cli.views import ObjectAnswer, Unread
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.inventory import Inventory, take_inventory
-from cache_store.objects import ObjectStore
+from cache_store.objects import Entry, ObjectStore
 
-THREADS = 16
+# a GET is 10 to 30 ms away where the store is a cloud's: 10,000 of them in less than 10 s
+THREADS = 32
 # what one object's content, name or rights can cause; with anything else the store itself is in trouble
 _ABOUT_ONE_OBJECT = frozenset({ErrorKind.TOO_LARGE, ErrorKind.CORRUPT, ErrorKind.DENIED, ErrorKind.INVALID})
+
+PAGE = 1000
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,6 +37,23 @@ def read_object(store: ObjectStore, key: str, *, limit_bytes: int) -> ObjectAnsw
 def list_inventory(store: ObjectStore, prefix: str) -> Inventory:
     """One LIST, sorted out. Raises `StoreError`."""
     return next(in_parallel(lambda one: take_inventory(store.list(one)), [prefix]))
+
+
+def listed(store: ObjectStore, prefix: str) -> Iterator[Entry]:
+    """The listing, one page ahead of its reader, and never more. Raises `StoreError`."""
+    rows: Iterator[Entry] = iter(())
+
+    def page(number: int) -> list[Entry]:
+        nonlocal rows
+        if number == 0:
+            rows = store.list(prefix)
+        return list(islice(rows, PAGE))
+
+    # one thread: pages come one after the other
+    for entries in in_parallel(page, count(), threads=1):
+        if not entries:
+            return
+        yield from entries
 
 
 def in_parallel(work: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> Iterator[R]:

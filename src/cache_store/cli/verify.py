@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
 
-from cache_store.bundle import MAX_REGISTER_BYTES, Bundle, Tombstone
 from cache_store.cli import output
 from cache_store.cli.addressing import choose, parse
 from cache_store.cli.help_text import ALWAYS, epilog
-from cache_store.cli.session import Session, problem_of, store_options
-from cache_store.cli.survey import in_parallel, list_inventory, read_object
-from cache_store.cli.views import Unread, address_view
+from cache_store.cli.operating import outcome_line, outcome_view, refuse_unfit
+from cache_store.cli.progress import progress
+from cache_store.cli.repair import Repair, retire_corrupt
+from cache_store.cli.session import Problem, Session, problem_of, store_options
+from cache_store.cli.survey import in_parallel, list_inventory
+from cache_store.cli.verdicts import Target, Verdict, remembered, verdict_lines, verdict_view, verify_bundle
+from cache_store.cli.verify_state import Memory, memory_at
+from cache_store.cli.views import address_view
 from cache_store.errors import ErrorKind, StoreError
-from cache_store.exit_codes import OF_ERROR, ExitCode
+from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
 from cache_store.inventory import is_key_prefix
-from cache_store.objects import Missing, ObjectStore
-from cache_store.verification import Finding, examine_blob, examine_leftovers, examine_register
+from cache_store.objects import ObjectStore
+from cache_store.operation_steps import Changed, OperationOutcome
 
 SCHEMA = "autotune-cache/verify/v1"
 NEEDS_LIST = (
     "verifying a whole bucket, or by a part of a key, needs the right to list (s3:ListBucket on the bucket); "
     "full addresses do without"
 )
+_NAMES = ("sound", "corrupt", "unread", "missing")
 # what decides the exit status when several things are wrong
 _GRAVEST_FIRST = (
     ExitCode.CORRUPT,
@@ -39,59 +44,126 @@ _GRAVEST_FIRST = (
 _EXAMPLES = """
 verify
 verify 0.7.2/sm90/0123456789abcdef/nvidia-h200-0123456789ab
+verify --repair --dry-run
 verify --json | jq -r '.bundles[] | select(.verdict != "sound") | .address'
 """
 
 
-@dataclass(frozen=True)
-class Target:
-    """A bundle to look at. `stored`: the blobs that a listing shows, None where there was no listing."""
-
-    address: Address
-    stored: frozenset[str] | None = None
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`name`: sound | corrupt | unread (the store would not hand it out) | missing."""
-
-    address: Address
-    name: str
-    exit_code: ExitCode
-    state: str | None = None
-    read_bytes: int = 0
-    findings: tuple[Finding, ...] = ()
-
-
 @click.command(
     short_help="Check bundles.",
-    epilog=epilog(ExitCode.OK, ExitCode.CORRUPT, ExitCode.NOT_FOUND, *ALWAYS, examples=_EXAMPLES),
+    epilog=epilog(
+        ExitCode.OK, ExitCode.CORRUPT, ExitCode.UNFIT, ExitCode.NOT_FOUND, *ALWAYS, examples=_EXAMPLES
+    ),
 )
 @click.argument("addresses", metavar="[ADDRESS]...", nargs=-1)
+@click.option(
+    "--state",
+    "state_file",
+    metavar="FILE",
+    help="Remember there what was sound, and do not read it again until it is written again. Whole buckets only.",
+)
+@click.option("--repair", "is_repair", is_flag=True, help="Retire what is corrupt; pods tune it again.")
+@click.option("--reason", metavar="TEXT", help="With --repair: why. Default: what was found.")
+@click.option("--by", metavar="NAME", help="With --repair: who. Default: $USER.")
+@click.option("--yes", "is_confirmed", is_flag=True, help="With --repair: do not ask.")
+@click.option(
+    "--dry-run", "is_dry", is_flag=True, help="With --repair: say what would be done, and write nothing."
+)
 @store_options
 @click.pass_obj
-def verify(session: Session, addresses: tuple[str, ...]) -> int:
+def verify(
+    session: Session,
+    addresses: tuple[str, ...],
+    state_file: str | None,
+    reason: str | None,
+    by: str | None,
+    *,
+    is_repair: bool,
+    is_confirmed: bool,
+    is_dry: bool,
+) -> int:
     """Check bundles, all of them or those at ADDRESS (a full address, or the beginning of a key that fits one only).
 
     Size, nesting and schema of bundle.json; that its identity is its address; every digest; that every rank file is
-    JSON whose _metadata is the bundle's environment. Nothing is changed. Not checked: whether a tactic is any good.
+    JSON whose _metadata is the bundle's environment. Not checked: whether a tactic is any good. Nothing is changed,
+    unless with --repair: that retires each corrupt bundle as `retire` does, if it still is what was looked at.
     """
-    with session.store() as store:
-        targets = _targets(store, addresses)
-        verdicts = list(in_parallel(partial(_verify, store), targets))
+    if not is_repair and (reason is not None or by is not None or is_confirmed or is_dry):
+        raise Problem("usage", "--reason, --by, --yes and --dry-run belong to --repair", ExitCode.USAGE)
+    if state_file is not None and addresses:
+        raise Problem("usage", "--state is for a whole bucket, without ADDRESS", ExitCode.USAGE)
+    repair = Repair(reason, by, is_confirmed, is_dry) if is_repair else None
+    if repair:
+        repair.check()
+    with session.plain_store() as adapter:
+        store = session.patient(adapter)
+        if repair and not repair.is_dry:
+            refuse_unfit(store, adapter, session.nonce())
+        with memory_at(state_file, store.url) as memory:
+            found = _verify_all(session, store, _targets(store, addresses), memory)
+        repairs = retire_corrupt(session, store, repair, found.corrupt) if repair else []
         url = store.url
-    counts = {
-        name: sum(one.name == name for one in verdicts) for name in ("sound", "corrupt", "unread", "missing")
-    }
     if session.is_json:
-        output.emit_json(
-            {"schema": SCHEMA, "store": url, "counts": counts, "bundles": [_view(one) for one in verdicts]}
-        )
+        output.emit_json(_document(url, found, repair, repairs))
     else:
-        output.emit_lines(line for one in verdicts for line in _lines(one))
-        output.tell(f"{url}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
-    found = {one.exit_code for one in verdicts}
-    return next((code for code in _GRAVEST_FIRST if code in found), ExitCode.OK)
+        if repair:
+            output.emit_lines(outcome_line(repair.request(), *one) for one in repairs)
+        output.tell(f"{url}: " + ", ".join(f"{found.counts[name]} {name}" for name in _NAMES))
+    return _exit_code(found, repairs)
+
+
+@dataclass
+class Found:
+    """What came out so far. `views` only for JSON, so that text needs no more memory for a larger bucket."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    exit_codes: set[ExitCode] = field(default_factory=set)
+    corrupt: list[Verdict] = field(default_factory=list)
+    views: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _verify_all(session: Session, store: ObjectStore, targets: Sequence[Target], memory: Memory) -> Found:
+    """Each verdict is told, and a sound one kept, as soon as it is there."""
+    found = Found()
+
+    def judge(target: Target) -> tuple[Target, Verdict]:
+        return target, remembered(target) if memory.knows(target) else verify_bundle(store, target)
+
+    with progress("verify", len(targets)) as advance:
+        for target, verdict in in_parallel(judge, targets):
+            found.counts[verdict.name] += 1
+            found.exit_codes.add(verdict.exit_code)
+            if verdict.name == "corrupt":
+                found.corrupt.append(verdict)
+            elif verdict.name == "sound" and not verdict.is_remembered:
+                memory.keep(target)
+            if session.is_json:
+                found.views.append(verdict_view(verdict))
+            else:
+                output.emit_lines(verdict_lines(verdict))
+            advance()
+    return found
+
+
+def _exit_code(found: Found, repairs: Sequence[tuple[Address, OperationOutcome]]) -> ExitCode:
+    """What is corrupt and could be retired is corrupt no more."""
+    codes = set(found.exit_codes)
+    if repairs and all(isinstance(outcome, Changed) and not outcome.is_dry for _, outcome in repairs):
+        codes.discard(ExitCode.CORRUPT)
+    return next((code for code in _GRAVEST_FIRST if code in codes), ExitCode.OK)
+
+
+def _document(
+    url: str, found: Found, repair: Repair | None, repairs: Sequence[tuple[Address, OperationOutcome]]
+) -> dict[str, Any]:
+    told = [{**address_view(address), **outcome_view(outcome)} for address, outcome in repairs]
+    return {
+        "schema": SCHEMA,
+        "store": url,
+        "counts": {name: found.counts[name] for name in _NAMES},
+        "bundles": found.views,
+        "repairs": {"is_dry": repair.is_dry, "results": told} if repair else None,
+    }
 
 
 def _targets(store: ObjectStore, addresses: Sequence[str]) -> list[Target]:
@@ -103,83 +175,11 @@ def _targets(store: ObjectStore, addresses: Sequence[str]) -> list[Target]:
         raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
     stored = {row.address: row.blobs for row in inventory.rows}
     if not addresses:
-        return [Target(row.address, row.blobs) for row in inventory.rows if row.bundle is not None]
+        return [
+            # contents outside of bundle.json may change without it: such a bundle is read again each time
+            Target(row.address, row.blobs, None if row.blobs else row.bundle.version)
+            for row in inventory.rows
+            if row.bundle is not None
+        ]
     wanted = [choose(inventory, text) if is_key_prefix(text) else parse(text) for text in addresses]
     return [Target(address, stored.get(address, frozenset())) for address in wanted]
-
-
-def _verify(store: ObjectStore, target: Target) -> Verdict:
-    """Every request and every check of one bundle."""
-    address = target.address
-    answer = read_object(store, address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
-    if isinstance(answer, Missing):
-        finding = Finding("bundle-missing", "bundle.json", "there is no such object", is_corrupt=False)
-        return Verdict(address, "missing", ExitCode.NOT_FOUND, findings=(finding,))
-    if isinstance(answer, Unread):
-        return _unread(Verdict(address, "sound", ExitCode.OK), "bundle.json", answer)
-    examined = examine_register(address, answer.body)
-    verdict = _judged(
-        Verdict(address, "sound", ExitCode.OK, _state(examined.register), len(answer.body)), examined.findings
-    )
-    if isinstance(examined.register, Bundle):
-        return _verify_blobs(store, target, examined.register, verdict)
-    return verdict
-
-
-def _verify_blobs(store: ObjectStore, target: Target, bundle: Bundle, verdict: Verdict) -> Verdict:
-    for digest in sorted(bundle.digests & bundle.blobs.keys()):
-        where = f"blobs/{digest}"
-        answer = read_object(store, target.address.blob_key(digest), limit_bytes=bundle.blobs[digest])
-        if isinstance(answer, Unread):
-            verdict = _unread(verdict, where, answer)
-            continue
-        body = None if isinstance(answer, Missing) else answer.body
-        verdict = replace(verdict, read_bytes=verdict.read_bytes + len(body or b""))
-        verdict = _judged(verdict, tuple(examine_blob(bundle, digest, body)))
-    return _judged(verdict, tuple(examine_leftovers(bundle, target.stored or frozenset())))
-
-
-def _judged(verdict: Verdict, findings: tuple[Finding, ...]) -> Verdict:
-    verdict = replace(verdict, findings=verdict.findings + findings)
-    if any(finding.is_corrupt for finding in findings):
-        return replace(verdict, name="corrupt", exit_code=ExitCode.CORRUPT)
-    return verdict
-
-
-def _unread(verdict: Verdict, where: str, answer: Unread) -> Verdict:
-    """Larger than it may be is corrupt; anything else says nothing about the bytes."""
-    if answer.kind is ErrorKind.TOO_LARGE:
-        code = "bundle-too-large" if where == "bundle.json" else "blob-too-large"
-        return _judged(verdict, (Finding(code, where, answer.detail),))
-    finding = Finding(f"store-{answer.kind.value}", where, answer.detail, is_corrupt=False)
-    verdict = replace(verdict, findings=(*verdict.findings, finding))
-    return (
-        verdict
-        if verdict.name == "corrupt"
-        else replace(verdict, name="unread", exit_code=OF_ERROR[answer.kind])
-    )
-
-
-def _state(register: Bundle | Tombstone | None) -> str:
-    if isinstance(register, Tombstone):
-        return "tombstone" if register.may_retune else "quarantined"
-    return "published" if register else "unreadable"
-
-
-def _view(verdict: Verdict) -> dict[str, Any]:
-    return {
-        **address_view(verdict.address),
-        "verdict": verdict.name,
-        "state": verdict.state,
-        "read_bytes": verdict.read_bytes,
-        "findings": [
-            {"code": one.code, "where": one.where, "detail": one.detail, "is_corrupt": one.is_corrupt}
-            for one in verdict.findings
-        ],
-    }
-
-
-def _lines(verdict: Verdict) -> Iterator[str]:
-    yield f"{verdict.name:<8} {verdict.address}"
-    for one in verdict.findings:
-        yield f"    {one.code}: {one.where}: {one.detail}"

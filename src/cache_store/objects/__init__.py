@@ -8,7 +8,7 @@ carry the coordination protocol: stores silently ignore conditions on multipart,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -69,11 +69,21 @@ class NotWritten:
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of a listing. `key` is relative to the store's root."""
+    """One row of a listing. `key` is relative to the store's root; `etag` None where a listing does not tell it."""
 
     key: str
     size_bytes: int
     last_modified: datetime | None
+    etag: str | None = field(default=None, compare=False)
+
+    @property
+    def version(self) -> str | None:
+        """What differs between two contents of one key; None where the listing tells nothing that does."""
+        if self.etag:
+            return self.etag
+        if self.last_modified is None:
+            return None
+        return f"{self.size_bytes} bytes of {self.last_modified.isoformat()}"
 
 
 class ObjectStore(Protocol):

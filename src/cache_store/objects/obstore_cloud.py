@@ -157,7 +157,7 @@ class ObstoreStore:
                 return
             for meta in page:
                 if meta["path"].startswith(prefix):
-                    yield Entry(meta["path"], meta["size"], meta["last_modified"])
+                    yield Entry(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"])
 
     def delete(self, key: str) -> None:
         answer = _ask(check_key(key), lambda: obstore.delete(self._store, key))

@@ -1,0 +1,51 @@
+"""`cache-store completion`: what a shell needs to complete commands and options; click's own scripts."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class, shell_complete
+
+from cache_store.cli import output
+from cache_store.cli.help_text import ALWAYS, epilog
+from cache_store.cli.session import Problem, Session, store_options
+from cache_store.exit_codes import ExitCode
+
+SCHEMA = "autotune-cache/completion/v1"
+PROGRAM = "cache-store"
+VARIABLE = "_CACHE_STORE_COMPLETE"
+SHELLS = ("bash", "zsh", "fish")
+
+_EXAMPLES = """
+completion bash > ~/.local/share/bash-completion/completions/cache-store
+completion zsh > ~/.zfunc/_cache-store
+completion fish > ~/.config/fish/completions/cache-store.fish
+"""
+
+
+@click.command(
+    short_help="Print a shell's completion script.",
+    epilog=epilog(ExitCode.OK, *ALWAYS, examples=_EXAMPLES),
+)
+@click.argument("shell", type=click.Choice(SHELLS))
+@store_options
+@click.pass_obj
+def completion(session: Session, shell: str) -> int:
+    """Print the script that makes a shell complete this program's commands and options. No store is asked."""
+    kind = get_completion_class(shell)
+    group = click.get_current_context().find_root().command
+    if kind is None:
+        raise Problem("usage", f"click knows no completion for {shell}", ExitCode.USAGE)
+    script = kind(group, {}, PROGRAM, VARIABLE).source()
+    if session.is_json:
+        output.emit_json({"schema": SCHEMA, "shell": shell, "script": script})
+    else:
+        output.emit_bytes(script.encode())
+    return ExitCode.OK
+
+
+def complete(group: click.Command, session: Session) -> int | None:
+    """Answers the shell whose script asks, through click: words in COMP_*, candidates on stdout. None: nobody asks."""
+    instruction = session.environ.get(VARIABLE)
+    if not instruction:
+        return None
+    return shell_complete(group, {"obj": session}, PROGRAM, VARIABLE, instruction)

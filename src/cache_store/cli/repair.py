@@ -1,0 +1,95 @@
+"""Takes out of service what `verify` found corrupt: exactly what it looked at, and nothing that came since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import click
+
+from cache_store.bundle import digest_of
+from cache_store.cli import output
+from cache_store.cli.operating import Request, is_asking_possible, outcome_line
+from cache_store.cli.session import Problem, Session
+from cache_store.cli.verdicts import Verdict
+from cache_store.exit_codes import ExitCode
+from cache_store.identity import Address
+from cache_store.objects import ObjectStore
+from cache_store.operate import operate
+from cache_store.operation_steps import Operation, OperationOutcome, Order, ReadRegister, Refused
+from cache_store.operations import Operator
+from cache_store.steps import Seen
+
+REASON_LENGTH = 500
+
+
+@dataclass(frozen=True)
+class Repair:
+    """Whether and how. `reason` None: what was found."""
+
+    reason: str | None
+    by: str | None
+    is_confirmed: bool
+    is_dry: bool
+
+    def check(self) -> None:
+        """Raises `Problem` where nobody could be asked."""
+        if not (self.is_confirmed or self.is_dry) and not is_asking_possible():
+            raise Problem("usage", "--repair changes things: pass --yes (or --dry-run)", ExitCode.USAGE)
+
+    def request(self) -> Request:
+        return Request("retire", "retired", (), self.reason or "", self.by, self.is_confirmed, self.is_dry)
+
+    def reason_for(self, verdict: Verdict) -> str:
+        first = next((one for one in verdict.findings if one.is_corrupt), None)
+        found = f"{first.code}: {first.where}: {first.detail}" if first else "unknown"
+        return self.reason or f"verify found it corrupt: {found}"[:REASON_LENGTH]
+
+
+def retire_corrupt(
+    session: Session, store: ObjectStore, repair: Repair, verdicts: Sequence[Verdict]
+) -> list[tuple[Address, OperationOutcome]]:
+    """At each address in turn; one that is refused does not stop the others. Raises `click.Abort` for a no."""
+    if not verdicts:
+        return []
+    retire = partial(_retire, session, store, repair)
+    if not (repair.is_confirmed or repair.is_dry):
+        for verdict in verdicts:
+            output.tell(outcome_line(repair.request(), verdict.address, retire(verdict, is_dry=True)))
+        click.confirm(f"retire {len(verdicts)} of {store.url}?", abort=True, err=True)
+    return [(verdict.address, retire(verdict, is_dry=repair.is_dry)) for verdict in verdicts]
+
+
+def _retire(
+    session: Session, store: ObjectStore, repair: Repair, verdict: Verdict, *, is_dry: bool
+) -> OperationOutcome:
+    by = repair.by or session.environ.get("USER") or session.environ.get("LOGNAME") or "unknown"
+    operator = Operator(
+        verdict.address,
+        Order(by, repair.reason_for(verdict), is_dry),
+        rng=session.rng,
+        nonce=session.nonce,
+        now=session.clock.now,
+    )
+    return operate(store, verdict.address, only_over(operator.retire(), verdict.digest), session.clock)
+
+
+def only_over(operation: Operation, digest: str | None) -> Operation:
+    """`operation`, unless the register that it reads is another than `digest` names: a pod may have published since.
+
+    What it then writes is conditional on that very read, so nothing can come between either.
+    """
+    is_first = True
+    try:
+        step = next(operation)
+        while True:
+            answer = yield step
+            if is_first and isinstance(step, ReadRegister):
+                is_first = False  # what is read later is read back, and may be our own write
+                if isinstance(answer, Seen) and digest_of(answer.body) != digest:
+                    return Refused("changed-meanwhile", "it is not what verify looked at; verify it again")
+            step = operation.send(answer)
+    except StopIteration as end:
+        outcome: OperationOutcome = end.value
+        return outcome

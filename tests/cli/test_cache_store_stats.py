@@ -1,0 +1,155 @@
+"""`stats`: sums over a bucket, whatever lies in it."""
+
+import pytest
+from tests.bundles import H200, bundle, identity, tombstone
+
+from cache_store.cli.app import run
+from cache_store.errors import ErrorKind
+from cache_store.objects.open_url import open_store
+from cache_store.tally import MAX_GROUPS, MAX_NAME, OTHERS, Counted, Prices, Tally, estimate
+from cache_store.testing.faulty import Fails, Fault
+
+
+def counts(rows):
+    return {row["name"]: row["count"] for row in rows if row["count"]}
+
+
+def groups(rows):
+    return [(row["name"], row["bundles"], row["tune_s"]) for row in rows]
+
+
+@pytest.fixture
+def filled(shop):
+    shop.publish(tune_s=100.0)
+    shop.clock.advance(3600)
+    shop.publish(who=identity(H200), tune_s=20.5)
+    shop.publish(who=identity(H200, key="1" * 16), tune_s=1.0)
+    shop.claim(identity(H200), state="done")
+    shop.claim(identity(key="a" * 16), state="held")
+    shop.claim(identity(key="b" * 16), state="failed", cooldown_s=600.0)
+    shop.put(identity(key="c" * 16).address.bundle_key, tombstone().encode())
+    shop.put(identity(key="d" * 16).address.bundle_key, tombstone(may_retune=False).encode())
+    shop.put(identity(key="e" * 16).address.bundle_key, b"{")
+    shop.put("_resolved/x.json", b"ours")
+    shop.put("readme.txt", b"hello")
+    return shop
+
+
+def test_everything_is_counted_once(filled):
+    document = filled("stats", "--json").document
+
+    assert (document["bundles"], document["objects"]) == (6, 9)
+    assert document["tune_s"] == 121.5
+    assert counts(document["states"]) == {
+        "published": 3,
+        "tombstone": 1,
+        "quarantined": 1,
+        "claimed-only": 2,
+        "unreadable": 1,
+    }
+    assert counts(document["problems"]) == {"bundle-corrupt": 1}
+    assert counts(document["claims"]) == {"held": 1, "cooling-down": 1, "free": 1}
+    assert groups(document["by_gpu"]) == [
+        ("nvidia-h100-80gb-hbm3", 5, 0.0),
+        ("NVIDIA H200", 2, 21.5),
+        ("NVIDIA H100 80GB HBM3", 1, 100.0),
+    ]
+    assert groups(document["by_model"]) == [("(unknown)", 5, 0.0), ("m", 3, 121.5)]
+    assert [(row["name"], row["bundles"]) for row in document["by_arch"]] == [("sm90", 8)]
+    assert sum(row["size_bytes"] for row in document["by_flashinfer"]) == document["size_bytes"]
+    assert (document["oldest_age_s"], document["newest_age_s"]) == (3600, 0)
+    assert (document["own"]["objects"], document["own"]["size_bytes"]) == (1, 4)
+    assert (document["foreign"]["objects"], document["foreign"]["size_bytes"]) == (1, 5)
+
+
+def test_one_get_for_each_bundle_and_claim_and_the_cost_of_it(filled):
+    document = filled("stats", "--json", "--usd-per-1000-get", "2", "--usd-per-gib-month", "0").document
+
+    assert filled.requests == {"list": 1, "get": 9}
+    assert document["cost"] == {
+        "usd_per_gib_month": 0.0,
+        "usd_per_thousand_get": 2.0,
+        "storage_usd_per_month": 0.0,
+        "thousand_hits_usd": 2.0,
+        "this_answer_usd": 0.018,
+    }
+
+
+def test_a_gib_costs_what_a_gib_costs():
+    assert estimate(Prices(0.5, 1), 3 * 1024**3, 0).storage_usd_per_month == 1.5
+
+
+def test_text_says_that_the_cost_is_an_estimate(filled):
+    text = filled("stats").stdout
+
+    assert "cost       estimate, at $0.023 per GiB and month" in text
+    assert "3 published" in text
+    assert "1 held" in text
+
+
+def test_a_part_of_the_bucket(filled):
+    assert filled("stats", "--json", "--gpu", "h200").document["bundles"] == 2
+    assert filled("stats", "--json", "--flashinfer", "0.6.18").document["bundles"] == 0
+
+
+def test_an_empty_bucket(shop):
+    document = shop("stats", "--json").document
+
+    assert (document["bundles"], document["tune_s"], document["oldest_age_s"]) == (0, 0.0, None)
+    assert shop("stats").code == 0
+
+
+@pytest.mark.parametrize("price", ["-1", "nan", "1e9", "x"])
+def test_prices_that_are_none(shop, price):
+    assert shop("stats", "--usd-per-1000-get", price).code == 2
+
+
+def test_given_no_right_to_list_when_counted_then_14(shop):
+    shop.faulty.script(Fault("list", Fails(ErrorKind.DENIED)))
+
+    done = shop("stats", "--json")
+
+    assert (done.code, done.stdout) == (14, "")
+    assert "s3:ListBucket" in done.error["message"]
+
+
+def test_given_one_refused_bundle_when_counted_then_the_rest_is_and_14(filled):
+    filled.faulty.script(Fault("get", Fails(ErrorKind.DENIED), key="*cccc*"))
+
+    done = filled("stats", "--json")
+
+    assert done.code == 14
+    assert counts(done.document["problems"]) == {"bundle-corrupt": 1, "store-denied": 1}
+
+
+def test_given_endless_names_when_counted_then_memory_is_bounded():
+    tally = Tally()
+    for number in range(MAX_GROUPS + 50):
+        tally.add(Counted("published", {"model": f"{number}-" + "m" * 4096}, 1, 0.5))
+
+    largest = tally.largest("model")
+
+    assert largest[0][0] == OTHERS
+    assert (largest[0][1].bundles, len(largest)) == (50, MAX_GROUPS + 1)
+    assert max(len(name) for name, _ in largest) == MAX_NAME
+
+
+def test_given_hostile_names_when_shown_then_they_are_escaped(shop):
+    who = identity()
+    shop.publish(who=type(who)(**{**vars(who), "key_inputs": {"model_path": "a\x1b[31m\u202eb" * 2000}}))
+
+    text = shop("stats").stdout
+
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert max(map(len, text.splitlines())) < 300
+
+
+def test_on_a_real_s3_server(s3, capsys):
+    store = open_store(s3.url, environ=s3.environ)
+    for key in ("1" * 16, "2" * 16):
+        one = bundle(who=identity(key=key))
+        store.put_if_absent(one.identity.address.bundle_key, one.encode())
+
+    assert run(["stats", "--store", s3.url], s3.environ) == 0
+    assert capsys.readouterr().out.startswith("bundles    2 in 2 objects, ")
