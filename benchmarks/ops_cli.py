@@ -1,0 +1,134 @@
+"""What the reading commands cost on a large bucket: wall time, CPU and peak memory of each, as processes on MinIO.
+
+    python -m benchmarks.ops_cli [--bundles N] [--rounds R] [--foreign N] [--out FILE]
+
+MinIO runs on the same machine and shares its cores with the command; the medians are of R runs. `load_1m` at the end
+says whether others shared them too: with two cores, more than 2 or 3 is a machine that is not quiet. `--foreign` puts that
+many objects of somebody else's into the bucket besides.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "src")]
+
+from benchmarks.large_bucket import THREADS, fill  # noqa: E402 -- found by the line above
+from tests.processes.minio import KEYS, Bucket, serve  # noqa: E402 -- as above
+
+from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
+
+GOALS = {"ls": {"wall_s": 5.0}, "verify": {"peak_rss_mib": 150.0}}
+
+
+# a process's peak memory includes what its parent had when it was forked, so a small one starts it
+LAUNCHER = """
+import json, os, resource, subprocess, sys, time
+began = time.monotonic()
+ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+wall_s = time.monotonic() - began
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, ended.returncode]))
+"""
+
+
+def measure(arguments, environ):
+    """(wall seconds, CPU seconds of the command, peak MiB, exit status) of one process."""
+    command = [sys.executable, "-m", "cache_store.cli", *arguments]
+    launched = [sys.executable, "-S", "-c", LAUNCHER, *command]
+    return json.loads(subprocess.run(launched, env=environ, capture_output=True, check=True).stdout)
+
+
+def put_foreign(url, environ, count):
+    store = open_store(url, environ=environ, request_timeout_s=60)
+    with ThreadPoolExecutor(THREADS) as pool:
+        keys = (f"datasets/part-{number:07d}.parquet" for number in range(count))
+        list(pool.map(lambda key: store.put_if_absent(key, b"PAR1"), keys))
+
+
+def rows(environ, folder, rounds):
+    state = str(Path(folder) / "state.jsonl")
+    commands = {
+        "ls": ["ls"],
+        "ls --json": ["ls", "--json"],
+        "ls --names-only": ["ls", "--names-only"],
+        "ls --older-than 1d": ["ls", "--older-than", "1d"],
+        "verify": ["verify"],
+        "verify --json": ["verify", "--json"],
+        "verify --state, first run": ["verify", "--state", state],
+        "verify --state, second run": ["verify", "--state", state],
+        "stats": ["stats"],
+    }
+    for name, arguments in commands.items():
+        is_once = "--state" in arguments
+        taken = [measure(arguments, environ) for _ in range(1 if is_once else rounds)]
+        wall, cpu, peak, codes = zip(*taken, strict=True)
+        if set(codes) != {0}:
+            raise SystemExit(f"{name} ended with {codes}")
+        yield (
+            name,
+            {
+                "wall_s": round(statistics.median(wall), 2),
+                "wall_s_all": [round(one, 2) for one in wall],
+                "cpu_s": round(statistics.median(cpu), 2),
+                "peak_rss_mib": round(max(peak), 1),
+            },
+        )
+
+
+def judge(commands):
+    return {
+        f"{command} {figure} <= {limit:g}": commands[command][figure] <= limit
+        for command, figures in GOALS.items()
+        for figure, limit in figures.items()
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bundles", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--foreign", type=int, default=0)
+    parser.add_argument("--out", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, serve(folder) as endpoint:
+        Bucket(endpoint, "models", keeps_versions=False).create()
+        url = "s3://models/autotune"
+        environ = {
+            **KEYS,
+            "AWS_ENDPOINT_URL_S3": endpoint,
+            "AUTOTUNE_STORE": url,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "src"),
+        }
+        objects = fill(url, environ, asked.bundles)
+        put_foreign(url, environ, asked.foreign)
+        commands = {}
+        for name, row in rows(environ, folder, asked.rounds):
+            commands[name] = row
+            print(f"{name:<28} {row}", flush=True)
+    document = {
+        "bundles": asked.bundles,
+        "objects": objects + asked.foreign,
+        "rounds": asked.rounds,
+        "cores": os.cpu_count(),
+        "load_1m": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "commands": commands,
+        "goals": judge(commands),
+    }
+    print(json.dumps(document["goals"]))
+    if asked.out:
+        asked.out.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
