@@ -18,6 +18,7 @@ from cache_store.cli.operating import (
 )
 from cache_store.cli.session import Problem, Session, problem_of
 from cache_store.cli.survey import in_parallel, list_inventory
+from cache_store.clock import Cancelled
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
@@ -91,15 +92,22 @@ def deliver(
     placer = _placer(session, store, over_retired=over_retired, is_dry=request.is_dry, recheck=recheck)
     outcomes: list[tuple[Address, OperationOutcome]] = []
     unanswered = 0
-    for parcel in parcels():
-        outcome = _placed(placer, parcel)
-        outcomes.append((parcel.address, outcome))
-        if sys.stderr.isatty() and not request.is_dry:
-            output.tell(line_of(request, parcel.address, outcome))
-        unanswered = unanswered + 1 if isinstance(outcome, Refused) and outcome.reason in _AWAY else 0
-        if unanswered == UNANSWERED:
-            output.tell("the store does not answer; what follows was not tried: run it again")
-            break
+    try:
+        for parcel in parcels():
+            outcome = _placed(placer, parcel)
+            outcomes.append((parcel.address, outcome))
+            if sys.stderr.isatty() and not request.is_dry:
+                output.tell(line_of(request, parcel.address, outcome))
+            unanswered = unanswered + 1 if isinstance(outcome, Refused) and outcome.reason in _AWAY else 0
+            if unanswered == UNANSWERED:
+                output.tell("the store does not answer; what follows was not tried: run it again")
+                break
+    except (KeyboardInterrupt, Cancelled, StoreError):
+        if not session.is_json:  # whose stderr is one JSON object
+            output.tell(
+                f"ended after {len(outcomes)} bundles, each whole or not there; run again, it goes on"
+            )
+        raise
     return tell_outcomes(session, request, store.url, outcomes, **more)
 
 
