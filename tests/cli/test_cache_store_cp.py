@@ -102,7 +102,8 @@ def test_what_is_out_of_service_at_the_source_is_left_out(shop):
 
     assert done.code == 0
     assert [row["address"] for row in done.document["results"]] == [str(good)]
-    assert f"left out  {retired}  (retired: bad tactic)" in done.stderr
+    assert [row["address"] for row in done.document["left_out"]] == [str(retired)]
+    assert f"left out  {retired}  (retired: bad tactic)" in shop("cp", PROD, "--dry-run").stderr
     assert (by_name.code, verdicts(by_name)) == (ExitCode.REFUSED, [("refused", "retired")])
 
 
