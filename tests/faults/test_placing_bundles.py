@@ -193,3 +193,12 @@ def test_given_a_blob_that_cannot_be_written_when_placed_then_the_bundle_is_not_
 
     assert bucket.place(LARGE).reason == f"store-{kind.value}"
     assert list(bucket.memory.list("")) == []
+
+
+@pytest.mark.parametrize("later", [b"1e999", b"9" * 5000])
+def test_given_a_field_that_cannot_be_written_again_when_placed_over_a_tombstone_then_it_is_refused(later):
+    bucket = Bucket(tombstone())
+    strange = Parcel(ADDRESS, OURS, OURS.encode()[:-1] + b', "later": ' + later + b"}", {})
+
+    assert bucket.place(strange).reason == "bundle-corrupt"
+    assert bucket.register == tombstone()
