@@ -8,9 +8,10 @@ checked before anybody builds a path, and digests before anybody uses a byte.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -225,6 +226,19 @@ def parse_register(body: bytes) -> Bundle | Tombstone:
         raise BadBundle("bundle-corrupt", f"{where or 'document'}: {first['msg']}"[:300]) from None
     _check_contents(bundle)
     return bundle
+
+
+def revised(body: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """`body` after `change`, and nothing else of it: fields of a later release stay. Raises `BadBundle`."""
+    try:
+        document = json.loads(body)
+        change(document)
+        # as UTF-8: with escapes a register of non-ASCII text could become larger than a register may be
+        changed = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:  # 1e400, an integer of 5,000 digits: nothing that we wrote
+        raise BadBundle("bundle-corrupt", f"it cannot be written again: {error}"[:300]) from None
+    parse_register(changed)
+    return changed
 
 
 class _SchemaOnly(_Record):

@@ -11,7 +11,6 @@ a fresh nonce: an ETag is the MD5 of the body, and a bundle put back byte for by
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from cache_store.bundle import (
     digest_of,
     is_copy_name,
     parse_register,
+    revised,
 )
 from cache_store.claim import Claim, UnreadableClaim, parse_claim
 from cache_store.identity import Address
@@ -161,30 +161,31 @@ class Operator:
         if name is None or not is_copy_name(name):
             raise _Stop(Refused("no-copy", "its tombstone names no copy that could be put back"))
         kept = yield from self._copy(name)
-        restored = self._restored(kept, name, seen)
-        done = Changed(before, PUBLISHED, restored["nonce"], name, self._order.is_dry)
+        restored, nonce = self._restored(kept, name, seen)
+        done = Changed(before, PUBLISHED, nonce, name, self._order.is_dry)
         if not self._order.is_dry:
-            yield from self._swap(
-                json.dumps(restored, indent=1, ensure_ascii=False).encode(), seen.etag, restored["nonce"]
-            )
+            yield from self._swap(restored, seen.etag, nonce)
         return done
 
-    def _restored(self, kept: Seen, name: str, seen: Seen) -> dict[str, Any]:
+    def _restored(self, kept: Seen, name: str, seen: Seen) -> tuple[bytes, str]:
         """The copy with a nonce of its own, and nothing else changed: fields of a later release stay in it."""
+        nonce = self._nonce()
+
+        def note(document: dict[str, Any]) -> None:
+            document["nonce"] = nonce
+            document["provenance"] |= {
+                "restored_by": self._order.by,
+                "restored_at": self._moment(seen),
+                "restored_why": self._order.reason,
+            }
+
         try:
             bundle = parse_register(kept.body)
+            if isinstance(bundle, Bundle) and bundle.identity.address == self._address:
+                return revised(kept.body, note), nonce
         except BadBundle as problem:
             raise _Stop(Refused(problem.reason, f"{name}: {problem.detail}")) from None
-        if not isinstance(bundle, Bundle) or bundle.identity.address != self._address:
-            raise _Stop(Refused("bundle-foreign", f"{name} is no bundle of {self._address}"))
-        document: dict[str, Any] = json.loads(kept.body)
-        document["nonce"] = self._nonce()
-        document["provenance"] |= {
-            "restored_by": self._order.by,
-            "restored_at": self._moment(seen),
-            "restored_why": self._order.reason,
-        }
-        return document
+        raise _Stop(Refused("bundle-foreign", f"{name} is no bundle of {self._address}"))
 
     def _register(self) -> Generator[OperatorStep, OperatorAnswer, Seen]:
         answer = yield ReadRegister()

@@ -6,11 +6,10 @@ where something lies already is decided here, and carried out in `placing_bundle
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cache_store.bundle import BadBundle, Bundle, Tombstone, parse_register
+from cache_store.bundle import BadBundle, Bundle, Tombstone, parse_register, revised
 from cache_store.identity import Address
 from cache_store.objects import MIB
 from cache_store.operation_steps import Refused, Unchanged
@@ -137,12 +136,7 @@ def renewed(parcel: Parcel, nonce: str) -> bytes | Refused:
     For a place where it may have been before: an ETag is the MD5 of the body, and a bundle put back byte for byte would
     satisfy conditions that somebody holds from then.
     """
-    document = json.loads(parcel.body)
-    document["nonce"] = nonce
-    # as UTF-8: escapes would make a large register with non-ASCII text larger than a register may be
-    body = json.dumps(document, indent=1, ensure_ascii=False).encode()
     try:
-        parse_register(body)
+        return revised(parcel.body, lambda document: document.update(nonce=nonce))
     except BadBundle as problem:
         return Refused(problem.reason, problem.detail)
-    return body

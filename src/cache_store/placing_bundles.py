@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from cache_store.bundle import MAX_REGISTER_BYTES, Bundle, parse_register
 from cache_store.clock import Clock
-from cache_store.errors import ErrorKind, StoreError
+from cache_store.errors import RETRYABLE, ErrorKind, StoreError
 from cache_store.objects import Missing, ObjectStore, StoredObject, Written
-from cache_store.operation_steps import Changed, OperationOutcome, Refused
+from cache_store.operation_steps import Changed, OperationOutcome, Refused, Unchanged
 from cache_store.parcel import PUBLISHED, Parcel, Write, decide, renewed
 
 WRITE_TRIES = 6
+_LOST = Refused("blob-missing", "it is not there")
+_PASSING = frozenset({_LOST.reason, *(f"store-{kind.value}" for kind in RETRYABLE)})
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Placer:
         except StoreError as error:
             return _refused(error)
         decision = decide(parcel, found.body if found else None, over_retired=self.over_retired)
+        if found is not None and isinstance(decision, Unchanged):
+            return self._mended(parcel, found.body, decision)
         if not isinstance(decision, Write):
             return decision
         body = parcel.body
@@ -68,6 +72,21 @@ class Placer:
         answer = self.store.get(parcel.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
         return None if isinstance(answer, Missing) else answer
 
+    def _mended(self, parcel: Parcel, found: bytes, decision: Unchanged) -> OperationOutcome:
+        """What is there already, with the blobs that it names: one that was lost is put back."""
+        register = parse_register(found)
+        wanted = parcel.blobs.keys() & register.blobs.keys() if isinstance(register, Bundle) else set()
+        outcome: OperationOutcome = decision
+        for digest in sorted(wanted):
+            key, content = parcel.address.blob_key(digest), parcel.blobs[digest]
+            problem = self._blob_problem(key, content)
+            if problem is _LOST:
+                outcome = Changed(PUBLISHED, PUBLISHED, parse_register(found).nonce, None, self.is_dry)
+                problem = None if self.is_dry else self._put_blob(key, content)
+            if problem is not None:
+                return problem
+        return outcome
+
     def _put_blob(self, key: str, content: bytes) -> Refused | None:
         """None when it is there, byte for byte."""
         problem = Refused("store-unavailable", f"{key}: the write was never settled")
@@ -79,22 +98,28 @@ class Placer:
                 problem = _refused(error)
                 if not error.is_retryable:
                     return problem
-            try:
-                found = self.store.get(key, limit_bytes=len(content))
-            except StoreError as error:
-                problem = _refused(error)
-                if error.kind is ErrorKind.TOO_LARGE:
-                    return Refused("blob-differs", f"{key} is there, and larger than the content is")
-                if not error.is_retryable:
-                    return problem
-                self._pause(attempt)
-                continue
-            if isinstance(found, StoredObject):
-                if found.body == content:
-                    return None
-                return Refused("blob-differs", f"{key} is there with a content that is not its digest's")
+            if (seen := self._blob_problem(key, content)) is None:
+                return None
+            if seen.reason not in _PASSING:
+                return seen
+            if seen is not _LOST:
+                problem = seen
             self._pause(attempt)
         return problem
+
+    def _blob_problem(self, key: str, content: bytes) -> Refused | None:
+        """None where it is there, byte for byte; `_LOST` where it is not there."""
+        try:
+            found = self.store.get(key, limit_bytes=len(content))
+        except StoreError as error:
+            if error.kind is ErrorKind.TOO_LARGE:
+                return Refused("blob-differs", f"{key} is there, and larger than the content is")
+            return _refused(error)
+        if isinstance(found, Missing):
+            return _LOST
+        if found.body != content:
+            return Refused("blob-differs", f"{key} is there with a content that is not its digest's")
+        return None
 
     def _put_register(self, parcel: Parcel, body: bytes, base: str | None, done: Changed) -> OperationOutcome:
         key = parcel.address.bundle_key

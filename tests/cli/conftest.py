@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from tests import bundles
 from tests.pods import ROOT
 
-from cache_store.bundle import MAX_INLINE_BYTES, pack
+from cache_store.bundle import MAX_INLINE_BYTES, digest_of, pack
 from cache_store.claim import Claim
 from cache_store.cli.app import cli
 from cache_store.cli.session import Session
@@ -90,6 +90,15 @@ class Shop:
         for digest, content in pack(contents)[2].items():
             self.put(address.blob_key(digest), content)
         return address, body
+
+    def publish_beside(self, who=None):
+        """As `publish_large` does it, with a content that takes no time; its address."""
+        who = who or bundles.identity(bundles.H200)
+        body = bundles.rank_file(dict(who.environment.metadata))
+        blob = {digest_of(body): len(body)}
+        address = self.publish(bundles.bundle(who=who).model_copy(update={"files": {}, "blobs": blob}))
+        self.put(address.blob_key(digest_of(body)), body)
+        return address
 
     def claim(self, who=None, **changes):
         """A claim where it belongs; its address."""

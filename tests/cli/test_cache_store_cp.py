@@ -26,7 +26,7 @@ def verdicts(done):
 
 def test_everything_arrives_byte_for_byte_and_again_changes_nothing(shop):
     shop.publish()
-    shop.publish_large()
+    shop.publish_beside()
 
     done = shop("cp", PROD, "--yes", "--json")
     again = shop("cp", PROD, "--yes", "--json")
@@ -102,7 +102,8 @@ def test_what_is_out_of_service_at_the_source_is_left_out(shop):
 
     assert done.code == 0
     assert [row["address"] for row in done.document["results"]] == [str(good)]
-    assert f"left out  {retired}  (retired: bad tactic)" in done.stderr
+    assert [row["address"] for row in done.document["left_out"]] == [str(retired)]
+    assert f"left out  {retired}  (retired: bad tactic)" in shop("cp", PROD, "--dry-run").stderr
     assert (by_name.code, verdicts(by_name)) == (ExitCode.REFUSED, [("refused", "retired")])
 
 
@@ -118,7 +119,7 @@ def test_given_a_corrupt_bundle_when_copied_then_the_others_arrive(shop):
 
 @pytest.mark.parametrize("how", ["retire", "delete"])
 def test_given_a_source_that_is_retired_meanwhile_when_copied_then_it_is_not(shop, how):
-    address, _ = shop.publish_large()
+    address = shop.publish_beside()
     plain = shop.prod.put_if_absent
 
     def meanwhile(key, body):
@@ -160,7 +161,7 @@ def test_given_a_destination_that_is_away_when_copied_then_it_is_not_asked_for_e
 
 
 def test_given_lost_answers_when_copied_then_all_is_there(shop):
-    shop.publish_large()
+    shop.publish_beside()
     shop.publish()
     faulty = FaultyStore(shop.prod, clock=shop.clock)
     faulty.script(Fault("put_if_absent", LosesAnswer(), key="0.7.2/*", times=3))

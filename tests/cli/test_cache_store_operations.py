@@ -1,8 +1,10 @@
 """retire, quarantine, restore, unlock: what a person and what a script get to see."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
-from tests.bundles import H200, bundle, identity, tombstone
+from tests.bundles import H100, H200, bundle, identity, tombstone
 
 from cache_store.bundle import parse_register
 from cache_store.claim import parse_claim
@@ -121,6 +123,26 @@ def test_flags_for_a_quarantine_and_for_another_copy(shop):
     assert shop("quarantine", address, *WHY).code == 0
     assert shop("restore", address, *WHY, "--even-quarantined", "--copy", "retired/first.json").code == 0
     assert register(shop, address).ranks
+
+
+def test_given_much_text_that_is_not_ascii_when_restored_then_it_is_not_larger_than_a_register_may_be(shop):
+    body = json.dumps({"_metadata": H100, "note": "é" * (6 << 20)}, ensure_ascii=False).encode()
+    address = shop.publish(bundle({"rank_tp0_pp0_dp0.json": body}))
+    shop("retire", address, *WHY)
+
+    assert shop("restore", address, *WHY).code == 0
+    assert shop("verify", address).code == 0
+
+
+@pytest.mark.parametrize("later", [b"1e999", b"9" * 5000])
+def test_given_a_copy_that_cannot_be_written_again_when_restored_then_it_is_refused(shop, later):
+    address = identity().address
+    shop.put(address.bundle_key, bundle().encode()[:-1] + b', "later": ' + later + b"}")
+    shop("retire", address, *WHY)
+
+    done = shop("restore", address, *WHY, "--json")
+
+    assert (done.code, only(done)["reason"]) == (ExitCode.CORRUPT, "bundle-corrupt")
 
 
 # -- asking --------------------------------------------------------------------------------------------------------

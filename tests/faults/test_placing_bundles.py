@@ -5,7 +5,7 @@ import random
 import pytest
 from tests.bundles import bundle, identity, rank_file, tombstone
 
-from cache_store.bundle import parse_register
+from cache_store.bundle import digest_of, parse_register
 from cache_store.errors import ErrorKind
 from cache_store.objects.memory import MemoryStore
 from cache_store.operation_steps import Changed, Refused, Unchanged
@@ -147,3 +147,58 @@ def test_given_no_answer_to_the_first_look_when_placed_then_nothing_is_written()
 
     assert bucket.place().reason == "store-unavailable"
     assert list(bucket.memory.list("")) == []
+
+
+# -- blobs ---------------------------------------------------------------------------------------------------------
+
+BODY = rank_file()
+BESIDE = OURS.model_copy(update={"files": {}, "blobs": {digest_of(BODY): len(BODY)}})
+LARGE = Parcel(ADDRESS, BESIDE, BESIDE.encode(), {digest_of(BODY): BODY})
+BLOB = ADDRESS.blob_key(digest_of(BODY))
+
+
+def test_given_a_lost_blob_when_placed_again_then_it_is_put_back():
+    bucket = Bucket()
+    bucket.place(LARGE)
+    bucket.memory.delete(BLOB)
+
+    planned = bucket.place(LARGE, is_dry=True)
+    assert (planned.before, planned.is_dry, len(list(bucket.memory.list("")))) == ("published", True, 1)
+    assert bucket.place(LARGE) == Changed("published", "published", "ours")
+    assert bucket.memory.get(BLOB, limit_bytes=10**6).body == BODY
+    assert isinstance(bucket.place(LARGE), Unchanged)
+
+
+@pytest.mark.parametrize("body", [b"short", BODY + b" ", BODY[:-1] + b" "])
+@pytest.mark.parametrize("is_published", [False, True])
+def test_given_a_blob_with_another_content_when_placed_then_it_says_so(body, is_published):
+    bucket = Bucket(BESIDE if is_published else None)
+    bucket.memory.put_if_absent(BLOB, body)
+
+    assert bucket.place(LARGE).reason == "blob-differs"
+    assert bucket.memory.get(BLOB, limit_bytes=10**6).body == body
+
+
+def test_given_the_same_files_inline_when_placed_then_no_blob_is_asked_for():
+    bucket = Bucket(bundle(nonce="inline"))
+    bucket.faulty.script(Fault("*", Fails(ErrorKind.DENIED), key="*/blobs/*", times=100))
+
+    assert isinstance(bucket.place(LARGE), Unchanged)
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.DENIED, ErrorKind.UNAVAILABLE])
+def test_given_a_blob_that_cannot_be_written_when_placed_then_the_bundle_is_not_there(kind):
+    bucket = Bucket()
+    bucket.faulty.script(Fault("put*", Fails(kind), key="*/blobs/*", times=100))
+
+    assert bucket.place(LARGE).reason == f"store-{kind.value}"
+    assert list(bucket.memory.list("")) == []
+
+
+@pytest.mark.parametrize("later", [b"1e999", b"9" * 5000])
+def test_given_a_field_that_cannot_be_written_again_when_placed_over_a_tombstone_then_it_is_refused(later):
+    bucket = Bucket(tombstone())
+    strange = Parcel(ADDRESS, OURS, OURS.encode()[:-1] + b', "later": ' + later + b"}", {})
+
+    assert bucket.place(strange).reason == "bundle-corrupt"
+    assert bucket.register == tombstone()

@@ -231,10 +231,17 @@ def test_no_short_history_breaks_the_protocol():
     run_state_machine_as_test(Machine, settings=QUICK)
 
 
+class WithoutOperators(Machine):
+    """Nobody interferes: more of the forty rules are the pods' own."""
+
+    an_operator_acts = None
+
+
 def test_a_mutant_is_found_in_at_most_forty_rules():
     [mutant] = [one for one in MUTANTS if one.name == "claims with equal bodies"]
-    # the shortest history is for a person who has a failure before them; looking for it takes minutes
-    quick = settings(QUICK, max_examples=2000, report_multiple_bugs=False, phases=[Phase.generate])
+    # the shortest history is for a person who has a failure before them; looking for it takes minutes. What is drawn
+    # depends on the constants of all modules that other tests of the process have imported, so there must be room
+    quick = settings(QUICK, max_examples=6000, report_multiple_bugs=False, phases=[Phase.generate])
 
     with mutant.applied(), pytest.raises(Violation, match="a claim that was there before"):
-        run_state_machine_as_test(Machine, settings=quick)
+        run_state_machine_as_test(WithoutOperators, settings=quick)

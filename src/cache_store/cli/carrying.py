@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import click
 
@@ -18,6 +19,8 @@ from cache_store.cli.operating import (
 )
 from cache_store.cli.session import Problem, Session, problem_of
 from cache_store.cli.survey import in_parallel, list_inventory
+from cache_store.cli.views import address_view
+from cache_store.clock import Cancelled
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
@@ -69,6 +72,16 @@ def taken(store: ObjectStore, addresses: Sequence[Address]) -> Iterator[Parcel |
     return in_parallel(lambda address: take_bundle(store, address), addresses, THREADS)
 
 
+def tell_left_out(session: Session, one: LeftOut) -> None:
+    """With --json stderr is for one error at most; the answer has it."""
+    if not session.is_json:
+        output.tell(f"left out  {one.address}  ({one.reason}: {one.detail})")
+
+
+def left_out_view(one: LeftOut) -> dict[str, Any]:
+    return {**address_view(one.address), "reason": one.reason, "detail": one.detail}
+
+
 def deliver(
     session: Session,
     request: Request,
@@ -77,7 +90,7 @@ def deliver(
     *,
     over_retired: bool,
     recheck: Callable[[Parcel], Refused | None] | None = None,
-    **more: str,
+    **more: Any,
 ) -> int:
     """Each of `parcels` into the store behind `adapter`; one that is refused does not stop the others.
 
@@ -91,15 +104,22 @@ def deliver(
     placer = _placer(session, store, over_retired=over_retired, is_dry=request.is_dry, recheck=recheck)
     outcomes: list[tuple[Address, OperationOutcome]] = []
     unanswered = 0
-    for parcel in parcels():
-        outcome = _placed(placer, parcel)
-        outcomes.append((parcel.address, outcome))
-        if sys.stderr.isatty() and not request.is_dry:
-            output.tell(outcome_line(request, parcel.address, outcome))
-        unanswered = unanswered + 1 if isinstance(outcome, Refused) and outcome.reason in _AWAY else 0
-        if unanswered == UNANSWERED:
-            output.tell("the store does not answer; what follows was not tried: run it again")
-            break
+    try:
+        for parcel in parcels():
+            outcome = _placed(placer, parcel)
+            outcomes.append((parcel.address, outcome))
+            if sys.stderr.isatty() and not request.is_dry:
+                output.tell(outcome_line(request, parcel.address, outcome))
+            unanswered = unanswered + 1 if isinstance(outcome, Refused) and outcome.reason in _AWAY else 0
+            if unanswered == UNANSWERED:
+                output.tell("the store does not answer; what follows was not tried: run it again")
+                break
+    except (KeyboardInterrupt, Cancelled, StoreError):
+        if not session.is_json:  # whose stderr is one JSON object
+            output.tell(
+                f"ended after {len(outcomes)} bundles, each whole or not there; run again, it goes on"
+            )
+        raise
     return tell_outcomes(session, request, store.url, outcomes, **more)
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import click
 
-from cache_store.cli import output
-from cache_store.cli.carrying import chosen, deliver, refuse_unconfirmed, taken
+from cache_store.cli.carrying import (
+    chosen,
+    deliver,
+    left_out_view,
+    refuse_unconfirmed,
+    taken,
+    tell_left_out,
+)
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.operating import Request
 from cache_store.cli.session import Problem, Session, store_options
@@ -74,9 +81,17 @@ def cp(
             raise Problem("usage", f"{source.url} is source and destination", ExitCode.USAGE)
         wanted = chosen(source, addresses)
 
+        left_out: list[dict[str, Any]] = []
+
         def parcels() -> Iterator[Parcel | LeftOut]:
-            found = taken(source, wanted)
-            return found if addresses else _in_service(found)
+            left_out.clear()  # gone through twice where a person is asked
+            for one in taken(source, wanted):
+                if addresses or not isinstance(one, LeftOut) or not one.is_out_of_service:
+                    yield one
+                    continue
+                # ops took it out, and nobody asked for it by name
+                left_out.append(left_out_view(one))
+                tell_left_out(session, one)
 
         return deliver(
             session,
@@ -86,13 +101,5 @@ def cp(
             over_retired=over_retired,
             recheck=partial(still_there, source),
             source=source.url,
+            left_out=left_out,
         )
-
-
-def _in_service(found: Iterator[Parcel | LeftOut]) -> Iterator[Parcel | LeftOut]:
-    """Without what ops took out: nobody asked for that by name."""
-    for one in found:
-        if isinstance(one, LeftOut) and one.is_out_of_service:
-            output.tell(f"left out  {one.address}  ({one.reason}: {one.detail})")
-        else:
-            yield one

@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
 from cache_store.cli import output
-from cache_store.cli.carrying import chosen, taken
+from cache_store.cli.carrying import chosen, left_out_view, taken, tell_left_out
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.operating import gravest, status_of
 from cache_store.cli.session import Problem, Session, store_options
-from cache_store.cli.views import address_view
 from cache_store.exit_codes import ExitCode
 from cache_store.export_file import BadExport, Manifest, is_nameable
 from cache_store.parcel import LeftOut, Parcel
@@ -53,14 +51,14 @@ def export(session: Session, file: str, addresses: tuple[str, ...]) -> int:
     left_out: list[LeftOut] = []
     with session.store() as store:
         wanted = chosen(store, addresses)
-        manifest = _write(session, file, _sound(taken(store, wanted), left_out))
+        manifest = _write(session, file, _sound(session, taken(store, wanted), left_out))
         url = store.url
     _tell(session, url, file, manifest, left_out)
     # what ops took out is no failure where everything was asked for
     return gravest(status_of(one.reason) for one in left_out if addresses or not one.is_out_of_service)
 
 
-def _sound(found: Iterator[Parcel | LeftOut], left_out: list[LeftOut]) -> Iterator[Parcel]:
+def _sound(session: Session, found: Iterator[Parcel | LeftOut], left_out: list[LeftOut]) -> Iterator[Parcel]:
     """The parcels; everything else goes to `left_out`. Raises `Problem` at the end where there is none."""
     count = 0
     for one in found:
@@ -74,7 +72,7 @@ def _sound(found: Iterator[Parcel | LeftOut], left_out: list[LeftOut]) -> Iterat
             count += 1
             yield one
         if left_out and left_out[-1].address == one.address:
-            output.tell(f"left out  {one.address}  ({left_out[-1].reason}: {left_out[-1].detail})")
+            tell_left_out(session, left_out[-1])
     if not count:
         code = gravest(status_of(one.reason) for one in left_out)
         raise Problem("nothing-to-export", "no bundle could be exported; nothing was written", code)
@@ -110,10 +108,6 @@ def _tell(session: Session, url: str, file: str, manifest: Manifest, left_out: l
             "members": len(manifest.members),
             "size_bytes": size,
             "addresses": list(manifest.addresses),
-            "left_out": [_view(one) for one in left_out],
+            "left_out": [left_out_view(one) for one in left_out],
         }
     )
-
-
-def _view(one: LeftOut) -> dict[str, Any]:
-    return {**address_view(one.address), "reason": one.reason, "detail": one.detail}

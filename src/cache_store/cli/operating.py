@@ -141,7 +141,7 @@ def tell_outcomes(
     request: Request,
     url: str,
     outcomes: Sequence[tuple[Address, OperationOutcome]],
-    **more: str,
+    **more: Any,
 ) -> int:
     """The answer, and the exit status: the gravest of all. `more` are fields of the command's own."""
     counts = Counter(_verdict(outcome) for _, outcome in outcomes)

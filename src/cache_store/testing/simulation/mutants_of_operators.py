@@ -20,10 +20,10 @@ Steps = Generator[Any, Any, Any]
 class ByteForByte(Operator):
     """Puts back exactly what was there: the ETag of before is valid again."""
 
-    def _restored(self, kept: Seen, name: str, seen: Seen) -> dict[str, Any]:
+    def _restored(self, kept: Seen, name: str, seen: Seen) -> tuple[bytes, str]:
         super()._restored(kept, name, seen)
         document: dict[str, Any] = json.loads(kept.body)
-        return document
+        return json.dumps(document, indent=1).encode(), document["nonce"]
 
 
 class NoCopy(Operator):
