@@ -145,7 +145,7 @@ def test_records_that_are_none_say_nothing(shop):
     assert shop("gc", "--unused-for", "60d", "--yes", "--json").document["counts"]["retire"] == 1
 
 
-@pytest.mark.parametrize("text", ["30", "30m", "-1d", "d", "1e9d", "9999999d"])
+@pytest.mark.parametrize("text", ["30", "-1d", "d", "1e9d", "9999999d"])
 def test_an_age_that_is_none(shop, text):
     done = shop("gc", "--older-than", text)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import click
 
 from cache_store.cli import output
 from cache_store.cli.addressing import parse
+from cache_store.cli.durations import duration_s
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Problem, Session, problem_of, store_options
 from cache_store.cli.survey import in_parallel
@@ -48,7 +48,6 @@ from cache_store.use_record import WARM
 
 SCHEMA = "autotune-cache/gc/v1"
 NEEDS_LIST = "gc needs the right to list (s3:ListBucket on the bucket)"
-_UNITS_S = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 _EXAMPLES = """
 gc
@@ -56,20 +55,6 @@ gc --older-than 180d --keep 0.7.2/sm90/0123456789abcdef/nvidia-h200-0123456789ab
 gc --flashinfer 0.6.18 --flashinfer 0.6.19 --yes
 gc --json | jq '.addresses[] | select(.action == "forget") | .address'
 """
-
-
-class Age(click.ParamType):  # type: ignore[type-arg] # generic from click 8.3 on only
-    """A number and its unit, such as 12h, 30d, 8w, as seconds."""
-
-    name = "AGE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"([0-9]{1,6})([hdw])", str(value))
-        if found is None:
-            self.fail(f"{value!r} is no age: a number and h, d or w, such as 30d", param, ctx)
-        return int(found[1]) * _UNITS_S[found[2]]
 
 
 @dataclass(frozen=True)
@@ -86,10 +71,16 @@ class Beside:
     short_help="Say what may go; with --yes remove it.",
     epilog=epilog(ExitCode.OK, ExitCode.UNFIT, ExitCode.REFUSED, *ALWAYS, examples=_EXAMPLES),
 )
-@click.option("--older-than", type=Age(), help="Retire bundles that were published longer ago, e.g. 180d.")
+@click.option(
+    "--older-than",
+    callback=duration_s,
+    metavar="AGE",
+    help="Retire bundles that were published longer ago, e.g. 180d.",
+)
 @click.option(
     "--unused-for",
-    type=Age(),
+    callback=duration_s,
+    metavar="AGE",
     help="Retire bundles that no pod has recorded a use of for as long (needs --report-to-store at the pods).",
 )
 @click.option(
@@ -97,20 +88,33 @@ class Beside:
 )
 @click.option("--keep", metavar="ADDRESS", multiple=True, help="Never touch this address; may be repeated.")
 @click.option(
-    "--retired-for", type=Age(), default="30d", show_default=True, help="Forget what was retired longer ago."
+    "--retired-for",
+    callback=duration_s,
+    metavar="AGE",
+    default="30d",
+    show_default=True,
+    help="Forget what was retired longer ago.",
 )
 @click.option(
     "--copies-for",
-    type=Age(),
+    callback=duration_s,
+    metavar="AGE",
     default="90d",
     show_default=True,
     help="Delete older copies that no tombstone names.",
 )
-@click.option("--memos-older-than", type=Age(), help="Delete resolution memos that are older.")
 @click.option(
-    "--groups-older-than", type=Age(), help="Delete rolls of replica groups; longer than any replica runs."
+    "--memos-older-than", callback=duration_s, metavar="AGE", help="Delete resolution memos that are older."
 )
-@click.option("--reports-older-than", type=Age(), help="Delete pods' reports that are older.")
+@click.option(
+    "--groups-older-than",
+    callback=duration_s,
+    metavar="AGE",
+    help="Delete rolls of replica groups; longer than any replica runs.",
+)
+@click.option(
+    "--reports-older-than", callback=duration_s, metavar="AGE", help="Delete pods' reports that are older."
+)
 @click.option(
     "--even-quarantined", is_flag=True, help="Forget quarantined bundles, too: they may be tuned again."
 )
