@@ -8,6 +8,8 @@ from cache_store.errors import ErrorKind
 from cache_store.objects.open_url import open_store
 from cache_store.tally import MAX_GROUPS, MAX_NAME, OTHERS, Counted, Prices, Tally, estimate
 from cache_store.testing.faulty import Fails, Fault
+from cache_store.use_record import UseRecord
+from cache_store.uses import MAX_NAMES, Uses
 
 
 def counts(rows):
@@ -65,7 +67,7 @@ def test_everything_is_counted_once(filled):
 def test_one_get_for_each_bundle_and_claim_and_the_cost_of_it(filled):
     document = filled("stats", "--json", "--usd-per-1000-get", "2", "--usd-per-gib-month", "0").document
 
-    assert filled.requests == {"list": 1, "get": 9}
+    assert filled.requests == {"list": 2, "get": 9}
     assert document["cost"] == {
         "usd_per_gib_month": 0.0,
         "usd_per_thousand_get": 2.0,
@@ -153,3 +155,41 @@ def test_on_a_real_s3_server(s3, capsys):
 
     assert run(["stats", "--store", s3.url], s3.environ) == 0
     assert capsys.readouterr().out.startswith("bundles    2 in 2 objects, ")
+
+
+def use(shop, number, outcome, reason="found", who=None, **changes):
+    address = (who or identity()).address
+    record = UseRecord(
+        at="x", outcome=outcome, reason=reason, flashinfer_version=address.flashinfer_version, arch=address.arch,
+        key=address.key, environment=address.environment, **changes,
+    )  # fmt: skip
+    shop.put(f"_reports/2026-01-01/{number}.json", record.encode())
+
+
+def test_what_pods_recorded(shop):
+    shop.publish()
+    use(shop, 1, "tuned", tune_s=93.5)
+    use(shop, 2, "hit", saved_s=93.5)
+    use(shop, 3, "hit", saved_s=93.5)
+    use(shop, 4, "cold", "store-timeout", who=identity(H200))
+    shop.put("_reports/2026-01-01/5.json", b"{")
+
+    uses = shop("stats", "--json").document["uses"]
+    of_one = shop("stats", "--gpu", "h200", "--json").document["uses"]
+    text = shop("stats").stdout
+
+    assert (uses["records"], uses["unread"], uses["saved_s"], uses["tune_s"]) == (4, 1, 187.0, 93.5)
+    assert counts(uses["outcomes"]) == {"hit": 2, "tuned": 1, "cold": 1}
+    assert counts(uses["reasons"]) == {"store-timeout": 1}
+    assert (of_one["records"], counts(of_one["outcomes"])) == (1, {"cold": 1})
+    assert "starts     2 hit, 1 tuned, 1 cold; spared 3m07s of tuning" in text
+    assert "not warm   1 store-timeout" in text
+
+
+def test_records_that_name_anything_do_not_grow_for_ever(shop):
+    uses = Uses()
+    for number in range(MAX_NAMES + 50):
+        uses.add(UseRecord(at="x", outcome=f"o{number}", reason=f"r{number}"))
+
+    assert len(uses.outcomes) == MAX_NAMES + 1
+    assert uses.outcomes["(others)"] == 50

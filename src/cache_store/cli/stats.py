@@ -22,11 +22,14 @@ from cache_store.cli.progress import progress
 from cache_store.cli.session import Session, problem_of, store_options
 from cache_store.cli.survey import in_parallel, list_inventory, read_object
 from cache_store.cli.views import Reading, claim_view, model_of, reading_of
+from cache_store.collect_on_store import read_record
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.inventory import Inventory, Row, Selection
 from cache_store.objects import Missing, ObjectStore
 from cache_store.tally import Cost, Counted, Prices, Tally, estimate
+from cache_store.use_record import FOLDER
+from cache_store.uses import Uses
 
 SCHEMA = "autotune-cache/stats/v1"
 NEEDS_LIST = "stats needs the right to list (s3:ListBucket on the bucket), which pods do not need"
@@ -94,7 +97,8 @@ def stats(
 ) -> int:
     """Count bundles and bytes by FlashInfer version, architecture, GPU and model; tune time; claims; about what it costs.
 
-    One LIST, and one GET for each bundle and each claim.
+    And, where pods leave records of their starts (--report-to-store), how these ended and what they were spared. Two LISTs,
+    and one GET for each bundle, each claim and each record.
     """
     selection = Selection(flashinfer, arch, None, gpu)
     now = session.clock.now()
@@ -115,6 +119,7 @@ def stats(
                 if seen.problem is not None:
                     problems[seen.problem] += 1
                 advance()
+        uses = _uses(store, selection)
         url = store.url
     cost = estimate(Prices(usd_per_gib_month, usd_per_1000_get), tally.size_bytes, reads)
     document = {
@@ -122,6 +127,7 @@ def stats(
         "store": url,
         **_counts(rows, tally, claims, problems),
         **_around(inventory, rows, now),
+        "uses": _uses_view(uses),
         "cost": {
             "usd_per_gib_month": usd_per_gib_month,
             "usd_per_thousand_get": usd_per_1000_get,
@@ -133,6 +139,31 @@ def stats(
     else:
         output.emit_lines(_lines(document, tally, cost))
     return ExitCode.DENIED if problems[f"store-{ErrorKind.DENIED.value}"] else ExitCode.OK
+
+
+def _uses(store: ObjectStore, selection: Selection) -> Uses:
+    """Raises `StoreError`."""
+    uses = Uses()
+    keys = [entry.key for entry in store.list(FOLDER)]
+    for record in in_parallel(partial(read_record, store), keys):
+        address = record.address if record is not None else None
+        if selection == Selection() or (address is not None and selection.takes(address)):
+            uses.add(record)
+    return uses
+
+
+def _uses_view(uses: Uses) -> dict[str, Any]:
+    def named(counts: Counter[str]) -> list[dict[str, Any]]:
+        return [{"name": name, "count": count} for name, count in counts.most_common()]
+
+    return {
+        "records": uses.records,
+        "unread": uses.unread,
+        "saved_s": uses.saved_s,
+        "tune_s": uses.tune_s,
+        "outcomes": named(uses.outcomes),
+        "reasons": named(uses.reasons),
+    }
 
 
 def _look(store: ObjectStore, now: datetime, row: Row) -> Seen:
@@ -209,6 +240,12 @@ def _lines(document: dict[str, Any], tally: Tally, cost: Cost) -> Iterator[str]:
     yield f"written    oldest {ages[0]} ago, newest {ages[1]} ago"
     yield f"tuned      {output.for_people_seconds(document['tune_s'])} for what is published"
     yield f"claims     {counted('claims')}"
+    uses = document["uses"]
+    if uses["records"]:
+        outcomes = ", ".join(f"{one['count']} {one['name']}" for one in uses["outcomes"])
+        yield f"starts     {outcomes}; spared {output.for_people_seconds(uses['saved_s'])} of tuning"
+    if uses["reasons"]:
+        yield "not warm   " + ", ".join(f"{one['count']} {one['name']}" for one in uses["reasons"][:SHOWN])
     for name in ("own", "foreign"):
         told = document[name]
         yield f"{name:<10} {told['objects']} other objects, {output.for_people_bytes(told['size_bytes'])}"
