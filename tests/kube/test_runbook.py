@@ -74,7 +74,7 @@ def test_every_command_of_ours_is_one(line):
 
 @pytest.mark.parametrize(
     "line",
-    ["cache-store gc", "cache-store ls --deep", "autotune-init fleet --all", "autotune-init key --jsn"],
+    ["cache-store sweep", "cache-store ls --deep", "autotune-init fleet --all", "autotune-init key --jsn"],
 )
 def test_a_command_that_is_none_would_be_noticed(line):
     with pytest.raises(Exception, match=r"(?i)no such|unrecognized|gc|--deep"):
