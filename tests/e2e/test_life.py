@@ -1,6 +1,9 @@
 """What happens to attached pods later: volumes that outlive them, reboots, Jobs that tune for them, an uninstall."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from tests.e2e.engine_images import FACTS
@@ -22,7 +25,7 @@ from tests.e2e.fleet import (
 from cache_store.objects.open_url import open_store
 
 
-def test_two_pods_on_one_volume_when_the_first_has_tuned_then_the_second_needs_no_request(
+def test_pods_on_one_volume_when_the_first_has_tuned_then_the_rest_ask_only_whether_it_was_quarantined(
     install, restricted, minio, engine_image, claim
 ):
     install(minio, cache={"existingClaim": claim})
@@ -34,9 +37,30 @@ def test_two_pods_on_one_volume_when_the_first_has_tuned_then_the_second_needs_n
     restricted.wait_rolled_out("second")
 
     (first,), (second,) = reports_of(restricted, "first"), reports_of(restricted, "second")
-    assert (first["outcome"], second["outcome"], second["requests"]) == ("tuned", "local", 0)
+    assert (first["outcome"], second["outcome"], second["requests"]) == ("tuned", "local", 1)
     (pod,) = pods_of(restricted, "second")
     assert told_by_engine(restricted, pod["metadata"]["name"])["files"]
+
+    quarantine_all(minio)
+    restricted.apply(deployment("third", pod_spec(engine(engine_image))))
+    restricted.wait_rolled_out("third")
+
+    (third,) = reports_of(restricted, "third")
+    assert (third["outcome"], third["reason"]) == ("cold", "quarantined")
+    (pod,) = pods_of(restricted, "third")
+    assert not told_by_engine(restricted, pod["metadata"]["name"])["files"]
+
+
+def quarantine_all(bucket):
+    """As ops do it, from a machine beside the cluster."""
+    command = [sys.executable, "-m", "cache_store.cli", "--store", bucket.url]
+    environ = {**os.environ, **bucket.settings}
+    listed = subprocess.run(
+        [*command, "ls", "--json"], env=environ, capture_output=True, timeout=60, check=True
+    )
+    for row in json.loads(listed.stdout)["bundles"]:
+        words = ["quarantine", row["address"], "--reason", "e2e", "--yes"]
+        subprocess.run([*command, *words], env=environ, capture_output=True, timeout=60, check=True)
 
 
 def test_a_node_reboot_when_the_pod_comes_back_then_its_init_container_finds_everything_there(
