@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from autotune_init.coverage import coverage_of
 from autotune_init.expected_keys import Expected
 from autotune_init.tuners import Tuner, TuneRequest, TuneResult, TunerFailed
 from cache_store.bundle import BadBundle, Bundle, CoverageRecord, IdentityRecord, Provenance, pack
+from cache_store.bundle_json import parse_register
 from cache_store.clock import Clock
 from cache_store.identity import Identity
 from cache_store.rank_file import BadRankFile, RankFile
@@ -95,7 +96,7 @@ def compose_later(result: TuneResult, tune_s: float, recipe: Recipe) -> Finished
     """The bundle but for its epoch and nonce, which only the protocol knows. Raises `BadBundle` and `BadRankFile`."""
     parsed = recipe.check(result.files) if result.files else {}
     ranks, files, blobs = pack(result.files)
-    provenance = recipe.provenance.model_copy(update={"tune_s": tune_s, "verified": result.verified})
+    provenance = replace(recipe.provenance, tune_s=tune_s, verified=result.verified)
     if (
         result.files and not parsed
     ):  # entries of FlashInfer's own store: nobody knows what the engine will need
@@ -120,4 +121,5 @@ def compose_later(result: TuneResult, tune_s: float, recipe: Recipe) -> Finished
             coverage=coverage,
         )
 
+    parse_register(compose(0, "").encode())  # what readers would refuse is not published
     return Finished(compose, blobs)

@@ -63,13 +63,12 @@ def _tune(
     tuner: Tuner, step: Participate, store: ObjectStore, pod: Pod, tools: Tools, installing: Installing
 ) -> BackgroundTune[Finished] | GroupTune:
     date = step.first.date
-    provenance = pod.provenance.model_copy(
-        update={
-            "created_at": (date or tools.clock.now()).isoformat(),
-            "created_by_clock": "server" if date else "pod",
-            "holder": pod.holder,
-            "tuner": tuner.name,
-        }
+    provenance = replace(
+        pod.provenance,
+        created_at=(date or tools.clock.now()).isoformat(),
+        created_by_clock="server" if date else "pod",
+        holder=pod.holder,
+        tuner=tuner.name,
     )
     recipe = Recipe(pod.identity, provenance, installing.check, pod.expected)
     compose = functools.partial(compose_later, recipe=recipe)

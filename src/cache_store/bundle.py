@@ -1,8 +1,11 @@
 """`bundle.json`: a register that is absent, then published, then a tombstone, then published again, ...
 
 Every step is one conditional PutObject. A reader needs exactly one request for a hit. Everything in here came over
-the network from a bucket that others can write to: size and depth are limited before anything is parsed, names are
-checked before anybody builds a path, and digests before anybody uses a byte.
+the network from a bucket that others can write to: size and depth are limited before anything is parsed
+(bundle_json.py), names are checked before anybody builds a path, and digests before anybody uses a byte.
+
+Plain records, because every pod that starts pays for what this module imports: with pydantic it took 100 ms of a
+hit's 230 (docs/evidence/hit-path.json).
 """
 
 from __future__ import annotations
@@ -10,13 +13,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from cache_store.identity import Address, Environment, Identity
-from cache_store.json_depth import depth_of
 from cache_store.objects import MIB
 
 BUNDLE_SCHEMA: Final = "autotune-cache/bundle/v1"
@@ -32,10 +33,6 @@ MAX_FILES = 10_240
 MAX_DEPTH = 32
 
 _PLAIN_NONCE = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-RankName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,240}\.json$")]
-Count = Annotated[int, Field(ge=0)]
-Text = Annotated[str, StringConstraints(max_length=65536)]
 
 
 class BadBundle(ValueError):  # noqa: N818 -- reads as what it is
@@ -47,23 +44,19 @@ class BadBundle(ValueError):  # noqa: N818 -- reads as what it is
         self.detail = detail
 
 
-class _Record(BaseModel):
-    # ignore: a later release may add fields within a schema; a change of meaning gets a new schema name
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
-
-
-class IdentityRecord(_Record):
+@dataclass(frozen=True, kw_only=True)
+class IdentityRecord:
     """Every input of the address, in clear."""
 
-    engine: Text
-    flashinfer_version: Text
-    arch: Text
-    key: Text
-    key_text: Text
+    engine: str
+    flashinfer_version: str
+    arch: str
+    key: str
+    key_text: str
     key_inputs: dict[str, str | int | bool | None]
-    environment: Text
+    environment: str
     metadata: dict[str, str]
-    extra: dict[str, str] = {}
+    extra: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, identity: Identity) -> IdentityRecord:
@@ -86,25 +79,27 @@ class IdentityRecord(_Record):
         return Address(self.flashinfer_version, self.arch, self.key, environment.name)
 
 
-class Provenance(_Record):
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
     """Who made it and how: facts for people, never part of identity."""
 
-    created_at: Text | None = None
+    created_at: str | None = None
     created_by_clock: Literal["server", "pod"] = "server"
-    holder: Text = ""
-    tuner: Text = ""
-    tune_s: float = Field(ge=0, le=366 * 86400.0, default=0.0)
-    verified: Text = ""
-    engine_version: Text = ""
-    image: Text | None = None
-    driver: Text | None = None
-    program: Text = ""
-    restored_by: Text | None = None
-    restored_at: Text | None = None
-    restored_why: Text | None = None
+    holder: str = ""
+    tuner: str = ""
+    tune_s: float = 0.0
+    verified: str = ""
+    engine_version: str = ""
+    image: str | None = None
+    driver: str | None = None
+    program: str = ""
+    restored_by: str | None = None
+    restored_at: str | None = None
+    restored_why: str | None = None
 
 
-class CoverageRecord(_Record):
+@dataclass(frozen=True, kw_only=True)
+class CoverageRecord:
     """What the tune covered, counted in entries of the rank that has most, and what is known of the rest.
 
     `ops`: op -> entries. `max_bucket`: tokens. `excluded`: what was left out on purpose, and why. `buckets`: op ->
@@ -114,16 +109,16 @@ class CoverageRecord(_Record):
     `undecided`: what config.json does not decide, and why. Bundles of earlier releases have none of the last six.
     """
 
-    ops: dict[str, Count] = {}
-    entries: Count = 0
-    max_bucket: Count = 0
-    excluded: dict[str, str] = {}
-    buckets: dict[str, dict[str, tuple[Count, ...]]] = {}
-    rows_left_out: Count = 0
-    expected: Count | None = None
-    missing: Count | None = None
-    first_missing: tuple[Text, ...] = ()
-    undecided: dict[str, str] = {}
+    ops: dict[str, int] = field(default_factory=dict)
+    entries: int = 0
+    max_bucket: int = 0
+    excluded: dict[str, str] = field(default_factory=dict)
+    buckets: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
+    rows_left_out: int = 0
+    expected: int | None = None
+    missing: int | None = None
+    first_missing: tuple[str, ...] = ()
+    undecided: dict[str, str] = field(default_factory=dict)
 
     @property
     def completeness(self) -> Literal["complete", "incomplete", "unknown"]:
@@ -136,29 +131,27 @@ class CoverageRecord(_Record):
 
     def brief(self) -> dict[str, object]:
         """Without the table: for a report that must fit into a pod's termination message."""
-        return {
-            **self.model_dump(exclude={"buckets", "rows_left_out"}),
-            "first_missing": list(self.first_missing),
-            "completeness": self.completeness,
-        }
+        told = {name: value for name, value in vars(self).items() if name not in {"buckets", "rows_left_out"}}
+        return {**told, "first_missing": list(self.first_missing), "completeness": self.completeness}
 
 
-class Bundle(_Record):
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
     """The published state. `files` holds each distinct text once even if eight ranks share it."""
 
-    schema_name: Literal["autotune-cache/bundle/v1"] = Field(alias="schema", default=BUNDLE_SCHEMA)
     identity: IdentityRecord
-    ranks: dict[RankName, Digest]
-    files: dict[Digest, str]
-    blobs: dict[Digest, Count] = {}
-    epoch: Count
-    nonce: Text
+    ranks: dict[str, str]
+    files: dict[str, str]
+    blobs: dict[str, int] = field(default_factory=dict)
+    epoch: int
+    nonce: str
     provenance: Provenance
     coverage: CoverageRecord
-    signature: Text | None = None
+    signature: str | None = None
 
     def encode(self) -> bytes:
-        return self.model_dump_json(by_alias=True, indent=1).encode()
+        parts = {"identity": self.identity, "provenance": self.provenance, "coverage": self.coverage}
+        return _encoded(BUNDLE_SCHEMA, {**vars(self), **{name: vars(part) for name, part in parts.items()}})
 
     @property
     def is_empty(self) -> bool:
@@ -170,26 +163,32 @@ class Bundle(_Record):
         return frozenset(self.ranks.values())
 
 
-class Tombstone(_Record):
+@dataclass(frozen=True, kw_only=True)
+class Tombstone:
     """What ops leave in a bundle's place: seen as a miss (or, for a quarantine, as "do not tune either").
 
     `ranks` are those of the bundle that it took out: a pod that has these files on a volume of its own can tell.
     """
 
-    schema_name: Literal["autotune-cache/tombstone/v1"] = Field(alias="schema", default=TOMBSTONE_SCHEMA)
-    reason: Text
-    retired_by: Text
-    retired_at: Text | None = None
+    reason: str
+    retired_by: str
+    retired_at: str | None = None
     may_retune: bool = True
-    epoch: Count
-    nonce: Text
+    epoch: int
+    nonce: str
     identity: IdentityRecord | None = None
-    retired_copy: Text | None = None
-    ranks: dict[RankName, Digest] = {}
+    retired_copy: str | None = None
+    ranks: dict[str, str] = field(default_factory=dict)
     expected_tune_s: float | None = None
 
     def encode(self) -> bytes:
-        return self.model_dump_json(by_alias=True, indent=1).encode()
+        identity = vars(self.identity) if self.identity else None
+        return _encoded(TOMBSTONE_SCHEMA, {**vars(self), "identity": identity})
+
+
+def _encoded(schema: str, fields: Mapping[str, object]) -> bytes:
+    """Raises ValueError for what JSON or UTF-8 cannot hold."""
+    return json.dumps({"schema": schema, **fields}, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 def copy_name(nonce: str, digest: str) -> str:
@@ -207,45 +206,8 @@ def digest_of(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
-def parse_register(body: bytes) -> Bundle | Tombstone:
-    """The state of the register. Raises `BadBundle`: too-large, too-deep, corrupt, unknown-schema, digest-mismatch."""
-    if len(body) > MAX_REGISTER_BYTES:
-        raise BadBundle("bundle-too-large", f"{len(body)} bytes; the limit is {MAX_REGISTER_BYTES}")
-    if depth_of(body, MAX_DEPTH) > MAX_DEPTH:
-        raise BadBundle("bundle-too-deep", f"nested deeper than {MAX_DEPTH}")
-    try:
-        schema = _SchemaOnly.model_validate_json(body).schema_name
-        if schema == TOMBSTONE_SCHEMA:
-            return Tombstone.model_validate_json(body)
-        if schema != BUNDLE_SCHEMA:
-            raise BadBundle("bundle-unknown-schema", f"schema {schema[:80]!r} is not known to this release")
-        bundle = Bundle.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part)[:80] for part in first["loc"])
-        raise BadBundle("bundle-corrupt", f"{where or 'document'}: {first['msg']}"[:300]) from None
-    _check_contents(bundle)
-    return bundle
-
-
-def revised(body: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
-    """`body` after `change`, and nothing else of it: fields of a later release stay. Raises `BadBundle`."""
-    try:
-        document = json.loads(body)
-        change(document)
-        # as UTF-8: with escapes a register of non-ASCII text could become larger than a register may be
-        changed = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError as error:  # 1e400, an integer of 5,000 digits: nothing that we wrote
-        raise BadBundle("bundle-corrupt", f"it cannot be written again: {error}"[:300]) from None
-    parse_register(changed)
-    return changed
-
-
-class _SchemaOnly(_Record):
-    schema_name: Text = Field(alias="schema")
-
-
-def _check_contents(bundle: Bundle) -> None:
+def check_contents(bundle: Bundle) -> None:
+    """Raises `BadBundle` unless every rank has its content and the identity is one."""
     if len(bundle.ranks) > MAX_FILES:
         raise BadBundle("bundle-too-large", f"{len(bundle.ranks)} rank files; the limit is {MAX_FILES}")
     stored = bundle.files.keys() | bundle.blobs.keys()

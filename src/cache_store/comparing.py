@@ -141,19 +141,19 @@ def _identity(left: Bundle, right: Bundle) -> Iterator[Field]:
 
 
 def _made(left: Bundle, right: Bundle) -> Iterator[Field]:
-    names = {
+    names = (
         "created_at",
         "holder",
         "tuner",
         "tune_s",
         "verified",
         "engine_version",
-        "driver",
         "image",
+        "driver",
         "program",
-    }
+    )
     yield from _fields(
-        "made", left.provenance.model_dump(include=names), right.provenance.model_dump(include=names)
+        "made", *({name: getattr(one.provenance, name) for name in names} for one in (left, right))
     )
 
 

@@ -20,9 +20,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cache_store.bundle import MAX_FILE_BYTES, MAX_REGISTER_BYTES, Digest, digest_of
+from cache_store.bundle import MAX_FILE_BYTES, MAX_REGISTER_BYTES, digest_of
 from cache_store.identity import BUNDLE_NAME, Address
 from cache_store.json_depth import depth_of
+from cache_store.json_fields import Digest
 from cache_store.objects import MIB
 
 MANIFEST_SCHEMA: Final = "autotune-cache/export-manifest/v1"

@@ -13,19 +13,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from cache_store.bundle import (
-    BadBundle,
-    Bundle,
-    Tombstone,
-    copy_name,
-    digest_of,
-    is_copy_name,
-    parse_register,
-    revised,
-)
+from cache_store.bundle import BadBundle, Bundle, Tombstone, copy_name, digest_of, is_copy_name
+from cache_store.bundle_json import parse_register, revised
 from cache_store.claim import Claim, UnreadableClaim, parse_claim
 from cache_store.identity import Address
 from cache_store.operation_steps import (
@@ -124,14 +117,13 @@ class Operator:
     def _tombstone(self, seen: Seen, register: Bundle | Tombstone | None, *, may_retune: bool) -> Tombstone:
         if isinstance(register, Tombstone):
             # what was taken out the first time stays named: its copy, its files
-            return register.model_copy(
-                update={
-                    "reason": self._order.reason,
-                    "retired_by": self._order.by,
-                    "retired_at": self._moment(seen),
-                    "may_retune": may_retune,
-                    "nonce": self._nonce(),
-                }
+            return replace(
+                register,
+                reason=self._order.reason,
+                retired_by=self._order.by,
+                retired_at=self._moment(seen),
+                may_retune=may_retune,
+                nonce=self._nonce(),
             )
         return Tombstone(
             reason=self._order.reason,

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cache_store.bundle import BadBundle, Bundle, Tombstone, parse_register, revised
+from cache_store.bundle import BadBundle, Bundle, Tombstone
+from cache_store.bundle_json import parse_register, revised
 from cache_store.identity import Address
 from cache_store.objects import MIB
 from cache_store.operation_steps import Refused, Unchanged

@@ -11,19 +11,10 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cache_store.bundle import (
-    MAX_DEPTH,
-    MAX_REGISTER_BYTES,
-    BadBundle,
-    Count,
-    Digest,
-    RankName,
-    Text,
-    check_content,
-    digest_of,
-)
+from cache_store.bundle import MAX_DEPTH, MAX_REGISTER_BYTES, BadBundle, check_content, digest_of
 from cache_store.identity import Address
 from cache_store.json_depth import depth_of
+from cache_store.json_fields import Count, Digest, RankName, Text
 
 SCHEMA: Final = "autotune-cache/part/v1"
 MAX_PART_BYTES = MAX_REGISTER_BYTES

@@ -11,7 +11,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cache_store.bundle import MAX_REGISTER_BYTES, Bundle, parse_register
+from cache_store.bundle import MAX_REGISTER_BYTES, Bundle
+from cache_store.bundle_json import parse_register
 from cache_store.clock import Clock
 from cache_store.errors import RETRYABLE, ErrorKind, StoreError
 from cache_store.objects import Missing, ObjectStore, StoredObject, Written

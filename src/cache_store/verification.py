@@ -14,14 +14,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cache_store.bundle import (
-    MAX_DEPTH,
-    BadBundle,
-    Bundle,
-    Tombstone,
-    check_content,
-    parse_register,
-)
+from cache_store.bundle import MAX_DEPTH, BadBundle, Bundle, Tombstone, check_content
+from cache_store.bundle_json import parse_register, read_register
 from cache_store.identity import Address
 from cache_store.json_depth import depth_of
 from cache_store.store_entries import MANIFEST_NAME
@@ -61,7 +55,7 @@ def examine_register(address: Address, body: bytes) -> Examined:
     except BadBundle as problem:
         if problem.reason not in _PARSES:
             return Examined(None, (Finding(problem.reason, "bundle.json", problem.detail),))
-        register = Bundle.model_validate_json(body)
+        register = read_register(body)
         if problem.reason == "bundle-foreign":  # a wrong digest is found again below, with all the others
             findings.append(Finding(problem.reason, "bundle.json", problem.detail))
     findings += _check_place(address, register)

@@ -1,7 +1,7 @@
 import itertools
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jsonschema
 import pytest
@@ -96,7 +96,7 @@ class Shop:
         who = who or bundles.identity(bundles.H200)
         body = bundles.rank_file(dict(who.environment.metadata))
         blob = {digest_of(body): len(body)}
-        address = self.publish(bundles.bundle(who=who).model_copy(update={"files": {}, "blobs": blob}))
+        address = self.publish(replace(bundles.bundle(who=who), files={}, blobs=blob))
         self.put(address.blob_key(digest_of(body)), body)
         return address
 

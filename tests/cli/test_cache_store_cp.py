@@ -3,7 +3,7 @@
 import pytest
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
 
-from cache_store.bundle import parse_register
+from cache_store.bundle_json import parse_register
 from cache_store.errors import ErrorKind
 from cache_store.exit_codes import ExitCode
 from cache_store.objects.open_url import open_store

@@ -6,7 +6,8 @@ import threading
 import pytest
 from tests.bundles import H200, bundle, identity, tombstone
 
-from cache_store.bundle import Tombstone, parse_register
+from cache_store.bundle import Tombstone
+from cache_store.bundle_json import parse_register
 from cache_store.clock import SystemClock, fresh_nonce
 from cache_store.collect_on_store import read_address, sweep
 from cache_store.collecting import CollectRules, judge_address, sort_out

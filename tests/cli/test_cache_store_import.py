@@ -7,13 +7,15 @@ import json
 import random
 import tarfile
 import threading
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
 from tests.cli.conftest import Shop
 
-from cache_store.bundle import Bundle, parse_register
+from cache_store.bundle import Bundle
+from cache_store.bundle_json import parse_register
 from cache_store.errors import ErrorKind
 from cache_store.exit_codes import ExitCode
 from cache_store.objects.open_url import open_store
@@ -354,9 +356,7 @@ def test_unusual_model_paths(shop, tmp_path, path):
     source = Shop()
     made = bundle()
     inputs = {**made.identity.key_inputs, "model_path": path}
-    source.publish(
-        made.model_copy(update={"identity": made.identity.model_copy(update={"key_inputs": inputs})})
-    )
+    source.publish(replace(made, identity=replace(made.identity, key_inputs=inputs)))
     source("export", tmp_path / "b.tar")
 
     assert shop("import", tmp_path / "b.tar", "--yes").code == 0

@@ -1,12 +1,13 @@
 """retire, quarantine, restore, unlock: what a person and what a script get to see."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 from tests.bundles import H100, H200, bundle, identity, tombstone
 
-from cache_store.bundle import parse_register
+from cache_store.bundle_json import parse_register
 from cache_store.claim import parse_claim
 from cache_store.errors import ErrorKind
 from cache_store.exit_codes import ExitCode
@@ -103,9 +104,7 @@ def test_what_cannot_be_restored(shop, given, code, reason):
     if given == "no copy":
         shop.put(address.bundle_key, tombstone().encode())
     if given == "a bad copy":
-        shop.put(
-            address.bundle_key, tombstone().model_copy(update={"retired_copy": "retired/x.json"}).encode()
-        )
+        shop.put(address.bundle_key, replace(tombstone(), retired_copy="retired/x.json").encode())
         shop.put(f"{address}/retired/x.json", b"{}")
     if given == "a quarantine":
         shop.put(address.bundle_key, tombstone(may_retune=False).encode())

@@ -1,10 +1,12 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
 
-from cache_store.bundle import Bundle, CoverageRecord, parse_register
+from cache_store.bundle import Bundle, CoverageRecord
+from cache_store.bundle_json import parse_register
 from cache_store.errors import ErrorKind
 from cache_store.testing.faulty import Fails, Fault
 
@@ -193,7 +195,7 @@ GEMM_SHAPE = "1xMx4096 1x4096x4096 float8_e4m3fn bfloat16"
 
 def covering(**changes) -> Bundle:
     fields = {"ops": {"fp8_gemm": 2}, "entries": 2, "max_bucket": 512, "expected": 3, "missing": 0}
-    return bundle().model_copy(update={"coverage": CoverageRecord(**(fields | changes))})
+    return replace(bundle(), coverage=CoverageRecord(**(fields | changes)))
 
 
 def test_a_table_of_ops_and_buckets(shop):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
@@ -191,7 +192,7 @@ def test_without_the_right_to_list_full_addresses_work(shop):
 
 
 def test_a_foreign_tombstone(shop):
-    body = tombstone().model_copy(update={"identity": bundle().identity}).encode()
+    body = replace(tombstone(), identity=bundle().identity).encode()
     shop.put(identity(key="d" * 16).address.bundle_key, body)
 
     assert codes(shop("verify", "--json")) == [["bundle-foreign"]]

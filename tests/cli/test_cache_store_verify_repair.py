@@ -1,11 +1,13 @@
 """`verify` that remembers, and `verify` that takes out of service what it found."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from tests.bundles import H200, bundle, identity, tombstone
 
-from cache_store.bundle import Tombstone, digest_of, parse_register
+from cache_store.bundle import Tombstone, digest_of
+from cache_store.bundle_json import parse_register
 from cache_store.cli.repair import only_over
 from cache_store.errors import ErrorKind
 from cache_store.operation_steps import Changed, ReadRegister, Refused
@@ -162,7 +164,7 @@ def test_given_a_409_when_repaired_then_it_is_tried_again(mixed):
 
 
 def test_given_a_foreign_quarantine_when_repaired_then_it_stays(shop):
-    body = tombstone(may_retune=False).model_copy(update={"identity": bundle().identity}).encode()
+    body = replace(tombstone(may_retune=False), identity=bundle().identity).encode()
     shop.put(identity(key="d" * 16).address.bundle_key, body)
 
     done = shop("verify", *GO, "--json")

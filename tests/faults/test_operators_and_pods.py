@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 from tests.bundles import bundle, identity
 
-from cache_store.bundle import Bundle, Tombstone, parse_register
+from cache_store.bundle import Bundle, Tombstone
+from cache_store.bundle_json import parse_register
 from cache_store.claim import MAX_CLAIM_BYTES, MAX_READ_BYTES, Claim, Rules, parse_claim
 from cache_store.clock import fresh_nonce
 from cache_store.coordination import Participant

@@ -6,7 +6,7 @@ import threading
 import pytest
 from tests.bundles import bundle, identity
 
-from cache_store.bundle import parse_register
+from cache_store.bundle_json import parse_register
 from cache_store.claim import Rules
 from cache_store.clock import Cancelled, SystemClock, fresh_nonce
 from cache_store.coordination import Participant

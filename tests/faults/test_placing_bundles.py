@@ -1,11 +1,13 @@
 """Whoever writes between an importer's look and its write wins, and nothing of theirs is lost."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from tests.bundles import bundle, identity, rank_file, tombstone
 
-from cache_store.bundle import digest_of, parse_register
+from cache_store.bundle import digest_of
+from cache_store.bundle_json import parse_register
 from cache_store.errors import ErrorKind
 from cache_store.objects.memory import MemoryStore
 from cache_store.operation_steps import Changed, Refused, Unchanged
@@ -152,7 +154,7 @@ def test_given_no_answer_to_the_first_look_when_placed_then_nothing_is_written()
 # -- blobs ---------------------------------------------------------------------------------------------------------
 
 BODY = rank_file()
-BESIDE = OURS.model_copy(update={"files": {}, "blobs": {digest_of(BODY): len(BODY)}})
+BESIDE = replace(OURS, files={}, blobs={digest_of(BODY): len(BODY)})
 LARGE = Parcel(ADDRESS, BESIDE, BESIDE.encode(), {digest_of(BODY): BODY})
 BLOB = ADDRESS.blob_key(digest_of(BODY))
 

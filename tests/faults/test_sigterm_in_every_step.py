@@ -13,7 +13,8 @@ from autotune_init.place import Ownership
 from autotune_init.pod_start import Pod as FlowPod
 from autotune_init.pod_start import Tools
 from autotune_init.tuners import Coverage, TuneResult
-from cache_store.bundle import Provenance, parse_register
+from cache_store.bundle import Provenance
+from cache_store.bundle_json import parse_register
 from cache_store.claim import Claim, Rules, parse_claim
 from cache_store.clock import Cancelled, SystemClock, fresh_nonce
 from cache_store.objects import Missing

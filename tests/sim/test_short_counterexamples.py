@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from cache_store.bundle import parse_register
+from cache_store.bundle_json import parse_register
 from cache_store.claim import Rules
 from cache_store.clock import Cancelled
 from cache_store.objects import StoredObject

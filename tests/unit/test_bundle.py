@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
 
 from cache_store import bundle as module
-from cache_store.bundle import BadBundle, Bundle, Tombstone, check_identity, pack, parse_register
+from cache_store.bundle import BadBundle, Bundle, Tombstone, check_identity, pack
+from cache_store.bundle_json import parse_register
 from cache_store.json_depth import depth_of
 
 

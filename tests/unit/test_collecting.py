@@ -1,5 +1,6 @@
 """What may go and what must stay, decided without a store."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_register_that_nobody_can_read_is_left_to_a_person():
         (
             "retired/x.json",
             900,
-            Found(tombstone(may_retune=False).model_copy(update={"retired_copy": "retired/x.json"})),
+            Found(replace(tombstone(may_retune=False), retired_copy="retired/x.json")),
             False,
         ),
     ],

@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+from dataclasses import replace
 
 import pytest
 from tests.bundles import bundle, identity, rank_file
@@ -17,7 +18,7 @@ from cache_store.write_export import write_export
 def parcels():
     plain = [bundle(who=identity(key=digit * 16)) for digit in "f2"]
     body = rank_file()
-    beside = bundle().model_copy(update={"files": {}, "blobs": {digest_of(body): len(body)}})
+    beside = replace(bundle(), files={}, blobs={digest_of(body): len(body)})
     made = [Parcel(one.identity.address, one, one.encode(), {}) for one in plain]
     made.append(Parcel(beside.identity.address, beside, beside.encode(), {digest_of(body): body}))
     return sorted(made, key=lambda one: one.address.bundle_key)

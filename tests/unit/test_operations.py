@@ -2,11 +2,13 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from tests.bundles import H200, bundle, identity, tombstone
 
-from cache_store.bundle import Bundle, Tombstone, parse_register
+from cache_store.bundle import Bundle, Tombstone
+from cache_store.bundle_json import parse_register
 from cache_store.claim import MAX_CLAIM_BYTES, Claim, parse_claim
 from cache_store.errors import ErrorKind
 from cache_store.objects import Missing, StoredObject
@@ -172,7 +174,7 @@ def test_what_is_restored_is_the_bundle_with_a_nonce_and_a_note_of_its_own(desk)
     assert (found.provenance.restored_by, found.provenance.restored_why) == ("ann", "bad tactic")
     assert found.provenance.restored_at
     plain = {"nonce": was.nonce, "provenance": was.provenance}
-    assert found.model_copy(update=plain) == was
+    assert replace(found, **plain) == was
 
 
 def test_fields_of_a_later_release_stay_in_what_is_restored(desk):

@@ -153,8 +153,8 @@ def test_a_worker_that_does_not_tune_counts_for_nothing_beside_one_that_does():
 def test_what_both_found_ready_is_saved():
     def hit(tune_s, outcome=Outcome.HIT):
         one = bundle()
-        provenance = one.provenance.model_copy(update={"tune_s": tune_s})
-        return ended(outcome, bundle=one.model_copy(update={"provenance": provenance}))
+        provenance = replace(one.provenance, tune_s=tune_s)
+        return ended(outcome, bundle=replace(one, provenance=provenance))
 
     assert saved_s(hit(30.0), hit(12.0)) == 42.0
     assert saved_s(hit(30.0), hit(12.0, Outcome.TUNED)) == 30.0

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.bundles import ENTRY, H100, bundle
 
-from cache_store.bundle import MAX_FILES, MAX_INLINE_BYTES, BadBundle, parse_register
+from cache_store.bundle import MAX_FILES, MAX_INLINE_BYTES, BadBundle
+from cache_store.bundle_json import parse_register
 from cache_store.store_entries import (
     MANIFEST_NAME,
     MAX_DEPTH,

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, is_copy_name, parse_register
+from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, is_copy_name
+from cache_store.bundle_json import parse_register
 from cache_store.cli import output
 from cache_store.cli.addressing import resolve
 from cache_store.cli.help_text import ALWAYS, epilog

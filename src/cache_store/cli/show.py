@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -28,6 +29,7 @@ from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore, StoredObject
 
 SCHEMA = "autotune-cache/show/v1"
+_OF_TOMBSTONE = ("reason", "retired_by", "retired_at", "may_retune", "retired_copy")
 
 _EXAMPLES = """
 show 0.7.2/sm90/0123456789abcdef/nvidia-h200-0123456789ab
@@ -122,21 +124,17 @@ def _view(
         "size_bytes": len(answer.body) if isinstance(answer, StoredObject) else None,
         "epoch": register.epoch if register else None,
         "nonce": register.nonce if register else None,
-        "identity": identity.model_dump() if identity else None,
+        "identity": vars(identity) if identity else None,
         "ranks": _ranks(bundle) if bundle else [],
         "coverage": _coverage(bundle.coverage) if bundle else None,
-        "provenance": bundle.provenance.model_dump() if bundle else None,
+        "provenance": vars(bundle.provenance) if bundle else None,
         "is_signed": bundle.signature is not None if bundle else None,
-        "tombstone": tombstone.model_dump(
-            include={"reason", "retired_by", "retired_at", "may_retune", "retired_copy"}
-        )
-        if tombstone
-        else None,
+        "tombstone": {name: getattr(tombstone, name) for name in _OF_TOMBSTONE} if tombstone else None,
     }
 
 
 def _coverage(coverage: CoverageRecord) -> dict[str, Any]:
-    return {**coverage.model_dump(mode="json"), "completeness": coverage.completeness}
+    return {**asdict(coverage), "completeness": coverage.completeness}
 
 
 def _ranks(bundle: Bundle) -> list[dict[str, Any]]:

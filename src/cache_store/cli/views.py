@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from cache_store.bundle import BadBundle, Bundle, Tombstone, parse_register
+from cache_store.bundle import BadBundle, Bundle, Tombstone
+from cache_store.bundle_json import parse_register
 from cache_store.claim import (
     Claim,
     CoolingDown,

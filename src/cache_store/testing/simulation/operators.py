@@ -6,7 +6,8 @@ import json
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from cache_store.bundle import Bundle, parse_register
+from cache_store.bundle import Bundle
+from cache_store.bundle_json import parse_register
 from cache_store.objects import Missing
 from cache_store.operation_steps import Changed, KeepCopy, Operation, Order, ReadCopy, ReadRegister, Refused
 from cache_store.register import Unreachable
