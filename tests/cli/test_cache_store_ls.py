@@ -111,7 +111,7 @@ def test_long_shows_reason_and_detail(filled):
     done = filled("ls", "--long")
 
     assert "bad tactic" in done.stdout
-    assert "Invalid JSON" in done.stdout
+    assert "invalid JSON" in done.stdout
     assert "2026-01-01T00:00:00Z" in done.stdout
 
 
