@@ -198,7 +198,7 @@ class _Memos:
         try:
             if isinstance(self.store.put_if_absent(memo_key(self.inputs), memo.encode()), NotWritten):
                 self._warn("another pod remembered the engine's answer first")
-        except StoreError as error:
+        except (StoreError, ValueError) as error:  # an answer that JSON cannot hold
             self._warn(f"the engine's answer is not remembered for others: {error}")
 
     def _without(self, warning: str) -> None:

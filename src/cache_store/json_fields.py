@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from cache_store.bundle_json import DIGEST, MAX_TEXT, RANK_NAME
+from cache_store.bundle_json import DIGEST, RANK_NAME
+from cache_store.json_checks import MAX_TEXT
 
 # pydantic's own engine for patterns has no \Z: its $ is the end
 Digest = Annotated[str, StringConstraints(pattern=f"^{DIGEST.pattern[:-2]}$")]

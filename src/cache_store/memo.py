@@ -9,12 +9,13 @@ text from outside. It is written once (create-only); whoever comes second reads 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from typing import Any, Final, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from dataclasses import dataclass
+from typing import Any, Final
 
 from cache_store.identity import canonical_json
+from cache_store.json_checks import Wrong, an_object, any_text, inside, loaded, record
 from cache_store.json_depth import depth_of
 
 SCHEMA: Final = "autotune-cache/resolution-memo/v1"
@@ -27,19 +28,20 @@ class BadMemo(ValueError):  # noqa: N818 -- reads as what it is
     """Bytes that are no memo for these inputs; the message says why."""
 
 
-class Memo(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Memo:
     """`inputs` in clear, `answer` as the engine's program gave it, and who asked."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
-
-    schema_name: Literal["autotune-cache/resolution-memo/v1"] = Field(alias="schema", default=SCHEMA)
     inputs: dict[str, Any]
     answer: dict[str, Any]
     holder: str = ""
     program: str = ""
 
     def encode(self) -> bytes:
-        return self.model_dump_json(by_alias=True, indent=1).encode()
+        """Raises ValueError for what JSON or UTF-8 cannot hold."""
+        return json.dumps(
+            {"schema": SCHEMA, **vars(self)}, indent=1, ensure_ascii=False, allow_nan=False
+        ).encode()
 
 
 def memo_key(inputs: Mapping[str, Any]) -> str:
@@ -54,10 +56,19 @@ def parse_memo(body: bytes, inputs: Mapping[str, Any]) -> Memo:
     if depth_of(body, _MAX_DEPTH) > _MAX_DEPTH:
         raise BadMemo(f"nested deeper than {_MAX_DEPTH}")
     try:
-        memo = Memo.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadMemo(f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg']}"[:300]) from None
+        document = an_object(loaded(body))
+        inside("schema", _our_schema, document.get("schema"))
+        memo = record(Memo, dict.fromkeys(("inputs", "answer"), an_object), _MAY, document)
+    except Wrong as wrong:
+        raise BadMemo(str(wrong)) from None
     if canonical_json(memo.inputs) != canonical_json(dict(inputs)):
         raise BadMemo("it was made for other inputs")
     return memo
+
+
+def _our_schema(value: object) -> None:
+    if value != SCHEMA:
+        raise Wrong(f"{str(value)[:80]!r} is not {SCHEMA}")
+
+
+_MAY: Final = dict.fromkeys(("holder", "program"), any_text)

@@ -11,7 +11,8 @@ from tests.bundles import bundle, tombstone
 from tests.unit.bundle_models import BundleModel, TombstoneModel
 
 from cache_store.bundle import BadBundle, Bundle, CoverageRecord
-from cache_store.bundle_json import MAX_TEXT, MAX_TUNE_S, read_register
+from cache_store.bundle_json import MAX_TUNE_S, read_register
+from cache_store.json_checks import MAX_TEXT
 
 FULL = dataclasses.replace(
     bundle(restored_by="ann", driver="570", image="engine:1"),

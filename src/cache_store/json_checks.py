@@ -1,0 +1,155 @@
+"""Checks of a JSON text from outside: each hands back the value that it was asked for, or raises `Wrong`.
+
+As strict as pydantic's strict mode (tests/unit/test_bundle_json.py): no number for a text, no float for a count. They
+are what a pod reads with that has no time to import pydantic; everything else of the store reads with pydantic.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn, TypeVar
+
+T = TypeVar("T")
+Check = Callable[[Any], Any]
+Fields = Mapping[str, Check]
+
+MAX_TEXT: Final = 65536
+# half of a character that UTF-8 has no bytes for: JSON can spell it, and nothing could write it again
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class Wrong(Exception):  # noqa: N818 -- reads as what it is
+    """A value that is not what it must be. `path` leads to it, innermost first."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.path: list[str] = []
+
+    def __str__(self) -> str:
+        where = ".".join(part[:80] for part in reversed(self.path))
+        return f"{where or 'document'}: {super().__str__()}"[:300]
+
+
+def loaded(body: bytes) -> object:
+    try:
+        document = json.loads(body.decode(), parse_constant=_refuse)
+        if _SURROGATE.search(body):
+            json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # a UnicodeError is a ValueError
+        raise Wrong(f"invalid JSON: {error}") from None
+    return document
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number")
+
+
+def record(kind: Callable[..., T], needs: Fields, may: Fields, value: object) -> T:
+    document = an_object(value)
+    found = {}
+    for fields in (needs, may):
+        for name, check in fields.items():
+            if name in document:
+                found[name] = inside(name, check, document[name])
+            elif fields is needs:
+                raise _at(name, Wrong("this field is required"))
+    return kind(**found)
+
+
+def inside(name: str, check: Check, value: object) -> Any:
+    try:
+        return check(value)
+    except Wrong as wrong:
+        raise _at(name, wrong) from None
+
+
+def _at(name: str, wrong: Wrong) -> Wrong:
+    wrong.path.append(name)
+    return wrong
+
+
+def an_object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Wrong("it must be an object")
+    return value
+
+
+def any_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong("it must be a text")
+    return value
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong("it must be a text")
+    if len(value) > MAX_TEXT:
+        raise Wrong(f"it has {len(value)} characters; the limit is {MAX_TEXT}")
+    return value
+
+
+def truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong("it must be true or false")
+    return value
+
+
+def count(value: object) -> int:
+    # a bool is an int to Python
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Wrong("it must be a whole number")
+    if value < 0:
+        raise Wrong("it must not be negative")
+    return value
+
+
+def number(value: object) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise Wrong("it must be a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise Wrong("it must be finite")
+    return number
+
+
+def matching(pattern: re.Pattern[str], what: str) -> Check:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or not pattern.match(value):
+            raise Wrong(f"it must be {what}")
+        return value
+
+    return check
+
+
+def or_none(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+def mapping(check_name: Check, check: Check) -> Check:
+    def of(value: object) -> dict[str, Any]:
+        found = an_object(value)
+        for name, inner in found.items():
+            inside(name, check_name, name)
+            found[name] = inside(name, check, inner)
+        return found
+
+    return of
+
+
+def row(check: Check) -> Check:
+    def of(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise Wrong("it must be a list")
+        return tuple(inside(str(index), check, inner) for index, inner in enumerate(value))
+
+    return of
+
+
+def record_of(kind: Callable[..., T], needs: Fields, may: Fields) -> Callable[[object], T]:
+    return lambda value: record(kind, needs, may, value)
