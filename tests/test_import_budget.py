@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import pytest
 from tests.pods import REPLAY, ROOT, Pod, clean_environ
 
 HEAVY = {
@@ -19,6 +18,10 @@ HEAVY = {
     "click",
     "rich",
     "numpy",
+    # 100 ms, 5 ms and what 120 classes take to compile: see cache_store/bundle.py and cache_store/dataclass.py
+    "pydantic",
+    "dataclasses",
+    "inspect",
 }
 
 # what only a tune, a group or a question to the engine needs: a fifth of a hit's time
@@ -79,18 +82,6 @@ def test_a_hit_on_s3_imports_obstore_and_nothing_heavier(tmp_path, s3):
     assert (report["outcome"], report["requests"]) == ("hit", 1)
     assert modules & HEAVY == set()
     assert "obstore" in modules
-
-
-@pytest.mark.parametrize("program", ["autotune_init.main", "cache_store"])
-def test_importing_the_program_does_not_import_pydantic_yet(program):
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {program}, sys; print('pydantic' in sys.modules)"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert done.stdout.strip() == "False"
 
 
 def test_importing_main_costs_at_most_200_ms_of_cpu():

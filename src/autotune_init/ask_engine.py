@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,7 @@ from autotune_init.memo_inputs import EngineCode
 from autotune_init.nvml import NoGpu, visible_gpus
 from autotune_init.tuners import TunerFailed
 from autotune_init.tuners.inside_call import Interpreter, ask_inside
+from cache_store.dataclass import dataclass
 
 # engine -> the program in inside/
 PROGRAMS: Mapping[str, str] = {"sglang": "resolve_sglang.py", "vllm": "resolve_vllm.py"}

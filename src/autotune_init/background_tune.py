@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from autotune_init.coverage import coverage_of
@@ -13,6 +12,7 @@ from autotune_init.tuners import Tuner, TuneRequest, TuneResult, TunerFailed
 from cache_store.bundle import BadBundle, Bundle, CoverageRecord, IdentityRecord, Provenance, pack
 from cache_store.bundle_json import parse_register
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass, field, replace
 from cache_store.identity import Identity
 from cache_store.rank_file import BadRankFile, RankFile
 from cache_store.steps import Failed, Finished, StillRunning

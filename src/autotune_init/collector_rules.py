@@ -8,7 +8,8 @@ Read in the released wheels (flashinfer/autotuner.py up to 0.6.14, flashinfer/au
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from cache_store.dataclass import dataclass
 
 _RELEASE = re.compile(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})(?:\.post(\d{1,4}))?\Z", re.ASCII)
 

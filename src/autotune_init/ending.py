@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -13,6 +12,7 @@ from autotune_init.report import Report, publish_report
 from autotune_init.settings import BadSettings, Settings, wants_strict
 from autotune_init.story import Story
 from cache_store.clock import Clock
+from cache_store.dataclass import replace
 
 
 def finish(report: Report, *, is_strict: bool, termination_log: str, stdout: TextIO, story: Story) -> int:

@@ -8,7 +8,6 @@ needs torch: 8 s of imports. Most fields can be had from NVML, from two text fil
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune_init import environment_fields as fields
@@ -18,6 +17,7 @@ from autotune_init.environment_fields import UNKNOWN, Linking, ProbedField
 from autotune_init.installed import InstalledPackages
 from autotune_init.nvml import NodeGpus, NoGpu, visible_gpus
 from autotune_init.shared_libraries import Libraries
+from cache_store.dataclass import dataclass, replace
 
 COLLECTOR = "FlashInfer's collector"
 

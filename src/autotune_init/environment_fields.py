@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from autotune_init.collector_rules import CollectorRules
 from autotune_init.installed import InstalledPackages, text_assignment
 from autotune_init.nvml import NvmlGpu
 from autotune_init.shared_libraries import FoundBy, Libraries, LibraryAbsent, Located, locate
+from cache_store.dataclass import dataclass
 
 UNKNOWN = "unknown"
 _CUDNN_PIN = re.compile(r"nvidia-cudnn-cu\d+\s*\(?\s*==\s*(\d+)\.(\d+)")

@@ -7,7 +7,6 @@ promise. Key texts are FlashInfer's own (0.6.18 and 0.7.2, autotuner/autotuner.p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from autotune_init.engines import EngineCache
 from autotune_init.engines.rank_keys import Version, version_of
@@ -28,6 +27,7 @@ from autotune_init.tuners.gemm_shapes import (
     plan_gemms,
     text_config,
 )
+from cache_store.dataclass import dataclass, field
 from cache_store.rank_file import RankFile, bucket_of, op_of, parse_key, shape_of
 
 FIRST_PROVEN: Version = (0, 6, 18)

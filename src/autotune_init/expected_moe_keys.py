@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from autotune_init.engines import FieldValue
 from autotune_init.engines.rank_keys import RANKS_LEFT_THE_KEYS, Version
@@ -21,6 +20,7 @@ from autotune_init.tuners.gemm_shapes import (
     text_config,
     whole,
 )
+from cache_store.dataclass import dataclass
 
 _MAX_MOE_TOKENS = 8192  # SGLang 0.5.23, flashinfer_cutlass.py _cutlass_moe_tune_max_num_tokens
 SWIGLU = 3  # flashinfer/tllm_enums.py ActivationType

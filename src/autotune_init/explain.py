@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -23,6 +23,7 @@ from autotune_init.store_access import StoreAccess
 from autotune_init.story import Story
 from autotune_init.workload import Workload, learn_workload
 from cache_store.clock import SystemClock
+from cache_store.dataclass import dataclass, replace
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autotune_init.environment import EnvironmentUnknown, Machine, probe_environment
 from autotune_init.environment_fields import ProbedField
 from autotune_init.gpu_names import capability_of
 from autotune_init.nvml import NoGpu, visible_gpus
+from cache_store.dataclass import dataclass, field, replace
 
 MAX_FACTS_BYTES = 1024 * 1024
 STATED = "facts file"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TextIO
 
 from autotune_init.fleet_lookup import Found, look_up_all
@@ -22,6 +21,7 @@ from autotune_init.settings import BadSettings
 from autotune_init.store_access import StoreAccess
 from cache_store.cli.output import escape
 from cache_store.clock import SystemClock
+from cache_store.dataclass import replace
 from cache_store.errors import ADVICE, StoreError
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.identity import Address

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from autotune_init.collector_rules import rules_for
@@ -25,6 +24,7 @@ from autotune_init.outcomes import Outcome
 from autotune_init.plan import judge_key, judge_worker
 from autotune_init.replica_group import BadReplicaGroup, replica_group
 from autotune_init.report import REPORT_SCHEMA
+from cache_store.dataclass import dataclass, field
 from cache_store.identity import Address, BadAddress, Environment
 
 NOT_INJECTED = "not-injected"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli.survey import in_parallel, read_object
 from cache_store.cli.views import Reading, claim_view, reading_of
+from cache_store.dataclass import dataclass
 from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,6 +13,7 @@ from autotune_init.fleet_prewarm import TUNERS, Choices
 from autotune_init.model_config import read_model_config
 from autotune_init.settings import BadSettings, Settings, settings_from
 from autotune_init.workload import QUANT_FILE
+from cache_store.dataclass import dataclass
 
 DESCRIPTION = """Which workloads of a cluster find their tuned kernels in the bucket, by what their pods reported last.
 
@@ -41,7 +41,7 @@ class FleetOptions:
     is_prewarm: bool = False
     applies: bool = False
     output: str = "yaml"
-    choices: Choices = Choices()  # noqa: RUF009 -- frozen
+    choices: Choices = Choices()
 
 
 class _Parser(argparse.ArgumentParser):

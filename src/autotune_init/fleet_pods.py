@@ -6,8 +6,9 @@ Specs stay as the API server spells them: a prewarm Job is made of them word for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from cache_store.dataclass import dataclass
 
 LABEL = "autotune-cache.dev/inject"
 ANNOTATION = "autotune-cache.dev/"

@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from autotune_init.fleet_identity import Refused, Wanted
 from autotune_init.fleet_pods import ANNOTATION, INIT, PRODUCT, PROGRAM, Raw
 from autotune_init.fleet_rows import Row
 from autotune_init.fleet_template import Engine, run_arguments
+from cache_store.dataclass import dataclass
 
 PROGRAM_DIR = "/opt/autotune"
 CACHE_VOLUME = "autotune-cache"

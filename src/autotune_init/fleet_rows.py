@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune_init.fleet_identity import (
@@ -20,6 +19,7 @@ from autotune_init.fleet_lookup import Found
 from autotune_init.fleet_pods import ANNOTATION, INIT, PodSeen
 from autotune_init.fleet_template import Engine, Unclear, engine_of
 from autotune_init.fleet_workloads import Workload
+from cache_store.dataclass import dataclass, replace
 from cache_store.identity import Address
 
 SCHEMA = "autotune-cache/fleet/v1"

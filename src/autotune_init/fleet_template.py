@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from autotune_init.fleet_pods import ANNOTATION, INIT, PROGRAM, Raw, Template
 from autotune_init.settings import BadSettings, Settings, build_parser, settings_from, split_engine_argv
+from cache_store.dataclass import dataclass
 
 _STARTERS = frozenset({"start", "autotune-init"})
 _REFERENCE = re.compile(r"\$(?:\$|\(([A-Za-z0-9_.-]+)\))")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from autotune_init.fleet_pods import Controller, Owner, PodSeen, Template
+from cache_store.dataclass import dataclass
 
 # these only stand between a pod and what its owner wrote, if something owns them
 _BETWEEN = frozenset({"ReplicaSet", "StatefulSet", "Pod", "Job"})

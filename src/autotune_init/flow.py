@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from autotune_init.installing import Installing, installing_of
@@ -24,6 +23,7 @@ from autotune_init.plan import (
 from autotune_init.pod_start import Ending, Pod, Tools
 from autotune_init.taken_out import are_of_bundle
 from cache_store.bundle import BadBundle
+from cache_store.dataclass import dataclass, replace
 from cache_store.errors import StoreError
 from cache_store.lookup import copy_of, fetch_contents, look_up, unreachable
 from cache_store.objects import ObjectStore

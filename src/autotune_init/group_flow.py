@@ -8,7 +8,6 @@ lies in the directory and is not what the group decided is moved aside.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune_init.flow import Prepared, prepare
@@ -19,6 +18,7 @@ from autotune_init.outcomes import Outcome
 from autotune_init.place import PlaceFailed, Staged, move_aside
 from autotune_init.plan import End, Participate, Place, after_lookup
 from autotune_init.pod_start import Ending, Membership, Pod, Tools
+from cache_store.dataclass import dataclass, replace
 from cache_store.errors import StoreError
 from cache_store.group_roll import Offer
 from cache_store.lookup import look_up, unreachable

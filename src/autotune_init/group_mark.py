@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from cache_store.dataclass import dataclass
 
 NAME = ".autotune-cache-group"  # hidden, and no .json: nobody who lists rank files takes it for one
 SCHEMA = "autotune-cache/group-mark/v1"

@@ -7,12 +7,12 @@ is another one. Implements `cache_store.participate.Tune` around this pod's own 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from autotune_init.background_tune import BackgroundTune
 from autotune_init.tuners import Coverage, TuneResult
 from cache_store.bundle import BadBundle, Bundle
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore

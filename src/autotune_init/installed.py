@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from cache_store.dataclass import dataclass
 
 _METADATA_LIMIT_BYTES = 1024 * 1024
 _SUFFIXES = (".dist-info", ".egg-info")

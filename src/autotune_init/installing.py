@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from autotune_init.local_files import (
 )
 from autotune_init.place import Ownership, Placed, PlaceFailed, Staged, move_aside, place, stage
 from autotune_init.place_entries import place_entries
+from cache_store.dataclass import dataclass
 from cache_store.rank_file import RankFile
 from cache_store.store_entries import ENTRIES_FOLDER, MANIFEST_NAME, check_entries
 

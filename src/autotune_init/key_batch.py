@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from autotune_init.engines import EngineCache, Question, sglang
@@ -13,6 +12,7 @@ from autotune_init.engines.registry import ask
 from autotune_init.engines.sglang_words import Typed, read_argv
 from autotune_init.engines.spelling import read_words
 from autotune_init.ranks import Rank
+from cache_store.dataclass import dataclass
 
 MAX_LINE_BYTES = 1024 * 1024
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from autotune_init.ask_engine import (
@@ -26,6 +25,7 @@ from autotune_init.settle_key import Means
 from autotune_init.tuners.inside_call import Interpreter
 from autotune_init.workload import Workload, learn_files
 from cache_store.clock import SystemClock
+from cache_store.dataclass import dataclass
 from cache_store.objects import ObjectStore
 
 

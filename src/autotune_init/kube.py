@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from autotune_init.fleet_pods import Controller, PodSeen, controller_of, pod_of, product_of
+from cache_store.dataclass import dataclass
 
 PAGE = 200
 CONNECT_S, READ_S = 5.0, 30.0

@@ -12,7 +12,6 @@ import ssl
 import threading
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from autotune_init.outcomes import WARM
 from autotune_init.report import Report
 from autotune_init.story import Story
 from cache_store.clock import Clock, fresh_nonce
+from cache_store.dataclass import dataclass
 
 MOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CONTROLLER = "autotune-cache.dev/autotune-init"

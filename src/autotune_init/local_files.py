@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from cache_store.dataclass import dataclass, replace
 from cache_store.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, RankFile, parse_rank_file
 from cache_store.store_entries import MAX_ENTRY_BYTES, BadEntry, parse_entry
 

@@ -11,9 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from autotune_init.engines import Question
+from cache_store.dataclass import dataclass
 
 SCHEMA = "autotune-cache/resolution-inputs/v1"
 HIDDEN = "***"

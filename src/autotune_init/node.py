@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TextIO
 
 from autotune_init.collector import runner
@@ -14,6 +13,7 @@ from autotune_init.nvml import NoGpu, visible_gpus
 from autotune_init.replica_group import BadReplicaGroup, ReplicaGroup, named, replica_group
 from autotune_init.settings import Settings
 from cache_store.clock import SystemClock
+from cache_store.dataclass import replace
 
 COLLECTOR_DEADLINE_S = 120.0
 

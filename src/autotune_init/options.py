@@ -5,8 +5,9 @@ The parser, the help text, the refusal of unknown variables and docs/configurati
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from cache_store.dataclass import dataclass
 
 Kind = Literal["text", "seconds", "count", "flag", "pairs", "names", "mode", "choice"]
 

@@ -10,10 +10,10 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from autotune_init.local_files import FileState, LocalSet
+from cache_store.dataclass import dataclass
 
 ASIDE_SUFFIX = ".aside"
 # a pod that was killed between two steps leaves its temporary files; no placing of a living one takes as long

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from autotune_init.coverage import is_incomplete_for, told
 from autotune_init.engines import EngineCache, KeyAnswer
@@ -14,6 +13,7 @@ from autotune_init.local_files import LocalSet
 from autotune_init.outcomes import Outcome
 from autotune_init.replica_group import ReplicaGroup
 from cache_store.bundle import Bundle, digest_of
+from cache_store.dataclass import dataclass, field
 from cache_store.group_place import MAX_PODS
 from cache_store.rank_file import RankFile
 from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Unusable, Vacant

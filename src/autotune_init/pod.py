@@ -7,7 +7,6 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
@@ -35,6 +34,7 @@ from autotune_init.temporary import with_temporary
 from autotune_init.workload import Workload, flag_value, learn_workload
 from cache_store.bundle import Provenance
 from cache_store.clock import SystemClock, fresh_nonce
+from cache_store.dataclass import dataclass, replace
 from cache_store.group_place import GroupPlace
 from cache_store.identity import Environment, Identity
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from autotune_init import __version__
 from autotune_init.engines import EngineCache
@@ -13,6 +12,7 @@ from autotune_init.report import Report
 from autotune_init.seen import Seen
 from autotune_init.settings import Settings
 from autotune_init.supervise import Completed, Crashed, Stopped
+from cache_store.dataclass import dataclass, replace
 
 PROGRAM = f"autotune-cache {__version__}"
 DOES_NOT_TUNE = "engine-does-not-tune"

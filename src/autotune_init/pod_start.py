@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from autotune_init.engines import EngineCache
@@ -14,6 +13,7 @@ from autotune_init.outcomes import Outcome
 from autotune_init.place import Ownership, Placed
 from cache_store.bundle import Bundle, Provenance
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass, field
 from cache_store.group_place import GroupPlace
 from cache_store.identity import Identity
 from cache_store.objects import ObjectStore

@@ -6,7 +6,7 @@ is srt/layers/dp_attention.py `compute_dp_attention_world_info` without context 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cache_store.dataclass import dataclass
 
 
 class BadRanks(ValueError):  # noqa: N818 -- reads as what it is

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from cache_store.dataclass import dataclass, replace
 
 # flags with the address at which an engine's nodes meet: SGLang's two spellings, and vLLM's
 MEETING_FLAGS = ("--dist-init-addr", "--nccl-init-addr", "--master-addr")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from autotune_init.outcomes import Outcome
+from cache_store.dataclass import dataclass, field
 
 REPORT_SCHEMA = "autotune-cache/report/v1"
 TERMINATION_LOG_BYTES = 4096  # kubelet cuts at 4096 per container
@@ -52,7 +52,7 @@ class Report:
 
     def as_dict(self) -> dict[str, object]:
         document: dict[str, object] = {"schema": REPORT_SCHEMA}
-        document.update(asdict(self))
+        document.update(vars(self))
         document["outcome"] = self.outcome.value
         return document
 

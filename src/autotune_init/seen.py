@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from autotune_init.engines import EngineCache
@@ -10,6 +9,7 @@ from autotune_init.facts import Facts
 from autotune_init.pod_start import Ending, Membership, Pod
 from autotune_init.replica_group import ReplicaGroup
 from autotune_init.store_access import StoreAccess
+from cache_store.dataclass import dataclass, field
 
 
 @dataclass

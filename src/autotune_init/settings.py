@@ -6,7 +6,6 @@ A misspelled variable that is silently ignored is the classic way to run without
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,8 @@ from typing import NoReturn
 
 from autotune_init.options import BY_NAME, OPTIONS, VARIABLES, Option
 from autotune_init.store_environ import is_for_store
+from cache_store.dataclass import dataclass
+from cache_store.dataclass import field as a_field  # a setting is called `field`
 
 MAX_SECONDS = 7 * 24 * 3600.0
 _SERVICE_LINK = re.compile(
@@ -26,7 +27,7 @@ class BadSettings(ValueError):  # noqa: N818 -- reads as what it is
     """The message names the setting and says what it takes."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Settings:
     """All settings. Durations in seconds, modes as integers; None means "not said"."""
 
@@ -36,7 +37,7 @@ class Settings:
     engine: str | None = None
     engine_version: str | None = None
     model_config: str | None = None
-    field: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    field: Mapping[str, str] = a_field(default_factory=dict)
     resolver: str = "auto"
     resolve_timeout_s: float = 180.0
     allow_known_bad: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class Settings:
     pod_uid: str | None = None
     facts: str | None = None
     gpu_name: str | None = None
-    identity_extra: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    identity_extra: Mapping[str, str] = a_field(default_factory=dict)
     python: str | None = None
     tuner: str = "none"
     tuner_command: str | None = None
@@ -234,11 +235,8 @@ def _takes(option: Option) -> str:
 
 def _assert_table_and_settings_agree() -> None:
     attributes = {option.attribute for option in BY_NAME.values()} | {"engine_argv"}
-    if attributes != {item.name for item in dataclasses.fields(Settings)}:
-        raise AssertionError(
-            "options.py and Settings differ: "
-            + str(attributes ^ {f.name for f in dataclasses.fields(Settings)})
-        )
+    if attributes != set(Settings.__match_args__):
+        raise AssertionError(f"options.py and Settings differ: {attributes ^ set(Settings.__match_args__)}")
 
 
 _assert_table_and_settings_agree()

@@ -8,7 +8,6 @@ The engine is asked once for the fleet. Only an answer that fits the question is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from autotune_init.ask_engine import EngineCannotSay
@@ -18,6 +17,7 @@ from autotune_init.engines.resolution import BadResolution, workers_of
 from autotune_init.engines.sglang_cache import from_workers
 from autotune_init.memo_inputs import shown_argv
 from autotune_init.ranks import BadRanks
+from cache_store.dataclass import dataclass, field, replace
 from cache_store.errors import StoreError
 from cache_store.memo import MAX_MEMO_BYTES, BadMemo, Memo, memo_key, parse_memo
 from cache_store.objects import Missing, NotWritten, ObjectStore

@@ -8,12 +8,12 @@ below sys.path, and the dynamic linker's own search. Where they disagree, this s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
 from autotune_init.dynamic_section import DynamicSection, UnreadableLibrary, read_dynamic_section
+from cache_store.dataclass import dataclass
 
 
 class LibraryAbsent(Exception):  # noqa: N818 -- it is an answer

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cache_store.clock import Cancelled, SystemClock
+from cache_store.dataclass import dataclass
 
 T = TypeVar("T")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 
 from autotune_init.background_tune import BackgroundTune, Recipe, compose_later
 from autotune_init.group_tune import Contribution, GroupTune, Share
@@ -13,6 +12,7 @@ from autotune_init.plan import End, Participate, Place
 from autotune_init.pod_start import Pod, Tools
 from autotune_init.tuners import Tuner, TuneRequest, TuneResult
 from cache_store.coordination import GroupRole, Participant
+from cache_store.dataclass import replace
 from cache_store.objects import ObjectStore
 from cache_store.participate import Driver, NoTune
 from cache_store.steps import Adopted, Finished, GaveUp, Published, Unpublished

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autotune_init.engines import EngineCache
@@ -12,6 +11,7 @@ from autotune_init.facts import Facts, to_json
 from autotune_init.settings import Settings
 from autotune_init.tuners import TuneRequest
 from autotune_init.workload import Workload
+from cache_store.dataclass import dataclass
 
 
 @dataclass(frozen=True)

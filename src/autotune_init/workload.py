@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune_init.engines import Question
@@ -19,6 +18,7 @@ from autotune_init.model_config import ConfigNotFound, find_model_config, read_m
 from autotune_init.node import NodeUnknown
 from autotune_init.replica_group import ReplicaGroup
 from autotune_init.settings import Settings
+from cache_store.dataclass import dataclass, replace
 
 QUANT_FILE = "hf_quant_config.json"
 # another program that calls FlashInfer; a shell line that is not followed may set the store's root, and is refused

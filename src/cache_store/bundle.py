@@ -14,9 +14,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from cache_store.dataclass import dataclass, field
 from cache_store.identity import Address, Environment, Identity
 from cache_store.objects import MIB
 

@@ -5,12 +5,12 @@ The lease only saves GPU time. Safety rests on the conditional write of `bundle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from cache_store.bundle import MAX_DEPTH
+from cache_store.dataclass import dataclass
 from cache_store.json_depth import depth_of
 from cache_store.objects import KIB, MIB
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, Tombstone
 from cache_store.bundle_json import parse_register
 from cache_store.claim import MAX_READ_BYTES, parse_claim
 from cache_store.collecting import Found, Objects, Verdict, needs_copies
+from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME
 from cache_store.objects import KIB, Missing, ObjectStore, StoredObject

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from cache_store.bundle import Bundle, Tombstone
 from cache_store.claim import Claim, CoolingDown, MustWait, Rules, UnreadableClaim, judge
+from cache_store.dataclass import dataclass, field
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME, Address
 from cache_store.objects import Entry
 

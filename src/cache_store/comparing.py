@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from cache_store.bundle import Bundle
+from cache_store.dataclass import dataclass
 from cache_store.rank_file import BadRankFile, bucket_of, op_of, parse_key, parse_rank_file, shape_of
 from cache_store.store_entries import MANIFEST_NAME, parse_entry
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from datetime import datetime
 
 from cache_store.claim import (
@@ -25,6 +24,7 @@ from cache_store.claim import (
     Rules,
 )
 from cache_store.clock import Cancelled
+from cache_store.dataclass import dataclass
 from cache_store.lease import ClaimUnsettled, Lease
 from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Unusable, Vacant
 from cache_store.steps import (

@@ -15,12 +15,12 @@ import json
 import re
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cache_store.bundle import MAX_FILE_BYTES, MAX_REGISTER_BYTES, digest_of
+from cache_store.dataclass import dataclass
 from cache_store.identity import BUNDLE_NAME, Address
 from cache_store.json_depth import depth_of
 from cache_store.json_fields import Digest

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from cache_store.dataclass import dataclass
 from cache_store.identity import Address, canonical_json
 
 FOLDER: Final = "_groups/"

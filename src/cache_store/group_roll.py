@@ -16,11 +16,11 @@ Pure: no clock, no store.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from cache_store.dataclass import dataclass
 from cache_store.group_place import MAX_PODS, GroupPlace
 from cache_store.json_depth import depth_of
 from cache_store.objects import KIB

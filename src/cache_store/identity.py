@@ -13,8 +13,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
+
+from cache_store.dataclass import dataclass, field
 
 _SEGMENT = re.compile(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")
 _ARCH = re.compile(r"sm[0-9]{2,4}[a-z]?\Z")

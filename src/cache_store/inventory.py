@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 
+from cache_store.dataclass import dataclass, field
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME, Address
 from cache_store.objects import Entry
 

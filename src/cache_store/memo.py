@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+from cache_store.dataclass import dataclass
 from cache_store.identity import canonical_json
 from cache_store.json_checks import Wrong, an_object, any_text, inside, loaded, record
 from cache_store.json_depth import depth_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 
+from cache_store.dataclass import dataclass
 from cache_store.register import Unreachable
 from cache_store.steps import Absent, Done, ReadClaim, Seen, Undone, Wait, WriteBundle, WriteClaim
 

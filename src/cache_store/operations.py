@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from cache_store.bundle import BadBundle, Bundle, Tombstone, copy_name, digest_of, is_copy_name
 from cache_store.bundle_json import parse_register, revised
 from cache_store.claim import Claim, UnreadableClaim, parse_claim
+from cache_store.dataclass import replace
 from cache_store.identity import Address
 from cache_store.operation_steps import (
     Changed,

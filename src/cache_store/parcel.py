@@ -7,10 +7,10 @@ where something lies already is decided here, and carried out in `placing_bundle
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from cache_store.bundle import BadBundle, Bundle, Tombstone
 from cache_store.bundle_json import parse_register, revised
+from cache_store.dataclass import dataclass
 from cache_store.identity import Address
 from cache_store.objects import MIB
 from cache_store.operation_steps import Refused, Unchanged

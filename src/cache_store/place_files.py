@@ -11,8 +11,9 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from cache_store.dataclass import dataclass
 
 FILE_MODE = 0o644
 

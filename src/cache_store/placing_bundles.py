@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from cache_store.bundle import MAX_REGISTER_BYTES, Bundle
 from cache_store.bundle_json import parse_register
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass
 from cache_store.errors import RETRYABLE, ErrorKind, StoreError
 from cache_store.objects import Missing, ObjectStore, StoredObject, Written
 from cache_store.operation_steps import Changed, OperationOutcome, Refused, Unchanged

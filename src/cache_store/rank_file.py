@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from cache_store.dataclass import dataclass
 from cache_store.json_depth import depth_of
 
 MAX_RANK_FILE_BYTES = 16 * 1024 * 1024

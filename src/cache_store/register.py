@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from cache_store.bundle import BadBundle, Bundle, Tombstone, check_identity
 from cache_store.bundle_json import parse_register
+from cache_store.dataclass import dataclass
 from cache_store.identity import Identity
 from cache_store.objects import Missing, StoredObject
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn
 
+from cache_store.dataclass import dataclass
 from cache_store.group_place import GroupPlace
 from cache_store.group_roll import (
     Await,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn, Protocol, TypeVar
 
 from cache_store.bundle import Bundle
+from cache_store.dataclass import dataclass, field
 from cache_store.register import Hit, Quarantined, Unreachable, Unusable, Vacant
 
 # -- steps ---------------------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from cache_store.dataclass import dataclass
 from cache_store.json_depth import depth_of
 from cache_store.rank_file import MAX_KEY_CHARACTERS, BadRankFile, RankFile
 

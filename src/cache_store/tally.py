@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from cache_store.dataclass import dataclass, field
 
 GIB = 1024**3
 # a bucket may name anything: so many names are told apart, and so much of each

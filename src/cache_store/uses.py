@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 
+from cache_store.dataclass import dataclass, field
 from cache_store.use_record import WARM, UseRecord
 
 # a bucket may name anything

@@ -12,10 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from cache_store.bundle import MAX_DEPTH, BadBundle, Bundle, Tombstone, check_content
 from cache_store.bundle_json import parse_register, read_register
+from cache_store.dataclass import dataclass
 from cache_store.identity import Address
 from cache_store.json_depth import depth_of
 from cache_store.store_entries import MANIFEST_NAME

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from autotune_init.engines.program_wrappers import WRAPPERS, unwrap
 from autotune_init.engines.shell_line import SHELLS, Started, read_shell
 from autotune_init.engines.shell_words import SHOWN, Unreadable
+from cache_store.dataclass import dataclass, replace
 
 __all__ = ["CommandLine", "Unreadable", "read_command"]
 

@@ -8,7 +8,6 @@ a hung replica.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from autotune_init.engines import EngineCache
 from autotune_init.engines.rank_keys import (
@@ -23,6 +22,7 @@ from autotune_init.engines.rank_keys import (
     tunes_in_lockstep,
     version_of,
 )
+from cache_store.dataclass import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from autotune_init.engines.shell_line import Started, moved
 from autotune_init.engines.shell_words import SHOWN, Unreadable
+from cache_store.dataclass import dataclass, replace
 
 
 @dataclass(frozen=True)

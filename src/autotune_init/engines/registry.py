@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from autotune_init.engines import (
     EngineCache,
     KeyAnswer,
@@ -20,6 +18,7 @@ from autotune_init.engines.sglang_draft import Worker, draft_of, target_of
 from autotune_init.engines.sglang_versions import Release
 from autotune_init.engines.vllm_versions import Release as VllmRelease
 from autotune_init.ranks import BadRanks
+from cache_store.dataclass import replace
 
 
 def ask(question: Question) -> KeyAnswer:

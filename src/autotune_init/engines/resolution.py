@@ -7,9 +7,9 @@ one: a stale memo, an image with two engines, a wrapper that drops words.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from autotune_init.engines import FieldValue, Question
+from cache_store.dataclass import dataclass
 
 SCHEMA = "autotune-cache/resolution/v1"
 MAX_WORKERS = 16

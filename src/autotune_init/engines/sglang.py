@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from autotune_init.engines import FieldValue, NotCached, Refusal
 from autotune_init.engines.sglang_versions import BY_VERSION, FIRST, LAST, LAST_WITHOUT_CACHE, Release
 from autotune_init.ranks import Rank
+from cache_store.dataclass import dataclass
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:\.post\d+)?\Z")
 _FLASHINFER_VERSION = re.compile(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")

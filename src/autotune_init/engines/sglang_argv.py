@@ -6,7 +6,6 @@ Answers only where the rules decide a field; everything else is refused, and `--
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 from autotune_init.engines import FieldValue, Input, NotCached, Question
@@ -42,6 +41,7 @@ from autotune_init.engines.sglang_models import (
 from autotune_init.engines.sglang_rules import A2A_BACKENDS, BLACKWELL, Asked, backend_of, quantization_of
 from autotune_init.engines.sglang_versions import Release
 from autotune_init.engines.sglang_words import NotUnderstood, Typed, read_argv
+from cache_store.dataclass import dataclass
 
 Found = tuple[FieldValue, str]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from autotune_init.engines import EngineCache, FieldValue, Input, Question, sglang
 from autotune_init.engines.resolution import BadResolution, Worker
 from autotune_init.engines.sglang_versions import BY_VERSION, Release
 from autotune_init.ranks import Sizes, all_ranks, ranks_of_node
+from cache_store.dataclass import dataclass, replace
 
 _FOLDER = re.compile(
     r"(?:[A-Za-z0-9_-]{1,64}/){1,4}(?P<version>[0-9][A-Za-z0-9.+_-]{0,63})/sm[0-9]{2,4}[a-z]?/(?P<key>[0-9a-f]{16,64})\Z"

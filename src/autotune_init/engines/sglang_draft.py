@@ -8,7 +8,6 @@ Which model is the draft: srt/managers/tp_worker.py `_init_model_config`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 
 from autotune_init.engines import Input, Question, sglang
 from autotune_init.engines.sglang_argv import Resolution, a2a_of, given
@@ -24,6 +23,7 @@ from autotune_init.engines.sglang_models import (
 )
 from autotune_init.engines.sglang_tunes import Configuration, tunes
 from autotune_init.engines.sglang_versions import Release, is_from
+from cache_store.dataclass import dataclass, replace
 
 _WITHOUT_DRAFT = frozenset({"NGRAM"})
 _WITH_DRAFT = frozenset({"EAGLE", "EAGLE3", "NEXTN", "STANDALONE"})

@@ -8,7 +8,8 @@ srt/utils/hf_transformers/.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from cache_store.dataclass import dataclass
 
 
 class NotKnown(ValueError):  # noqa: N818 -- reads as what it is

@@ -8,10 +8,10 @@ Every row is held against what the releases themselves answer (tests/data/sglang
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from autotune_init.engines.sglang_models import NotKnown
 from autotune_init.engines.sglang_versions import FIRST, LAST, Release, is_from
+from cache_store.dataclass import dataclass, field
 
 BLACKWELL = frozenset({"sm100", "sm103"})
 KNOWN_ARCHES = frozenset({"sm90", "sm120"}) | BLACKWELL

@@ -6,9 +6,8 @@ runner/flashinfer_autotune.py; the GEMM backends' defaults are srt/layers/quanti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from autotune_init.engines.sglang_versions import Release, is_from
+from cache_store.dataclass import dataclass
 
 _MOE_BACKENDS = frozenset({"flashinfer_trtllm", "flashinfer_mxfp4", "flashinfer_cutedsl"})
 _MOE_BACKENDS_SINCE = {

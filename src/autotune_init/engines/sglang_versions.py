@@ -11,7 +11,7 @@ vectors of tests/data/sglang_golden.json (`tools/make_sglang_golden.py`). Common
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cache_store.dataclass import dataclass
 
 _MODEL_RUNNER = "srt/model_executor/model_runner.py::ModelRunner._flashinfer_autotune_cache_path"
 _BASE_RUNNER = "srt/model_executor/runner/base_runner.py::_flashinfer_autotune_cache_path"

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 from autotune_init.engines.sglang_choices import CHOICES
 from autotune_init.engines.sglang_options import OPTIONS
 from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES, Release
+from cache_store.dataclass import dataclass, field
 
 _LONGEST_SHOWN = 80
 _NEGATIVE_NUMBER = re.compile(r"-\d+\Z|-\d*\.\d+\Z")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from autotune_init.engines.shell_lexer import commands_of
@@ -26,6 +25,7 @@ from autotune_init.engines.shell_words import (
     names_in,
     value_of,
 )
+from cache_store.dataclass import dataclass, field
 
 HARMLESS = frozenset(
     [

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from autotune_init.engines.command_line import CommandLine, Unreadable, read_command
 from autotune_init.engines.sglang import Refused
 from autotune_init.engines.sglang_config_file import config_path, merge
 from autotune_init.engines.sglang_serve import PROGRAM, parsers_argv
 from autotune_init.engines.sglang_versions import BY_VERSION
+from cache_store.dataclass import replace
 
 MAX_CONFIG_FILE_BYTES = 256 * 1024
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from autotune_init.engines import EngineCache, Input, NotCached, Question, Refusal
 from autotune_init.engines.resolution import BadResolution, Worker, workers_of
 from autotune_init.engines.vllm_versions import BY_VERSION, FIRST, LAST, LAST_WITHOUT_CACHE, Release
+from cache_store.dataclass import dataclass
 
 ROOT_VARIABLE = "VLLM_FLASHINFER_AUTOTUNE_CACHE_DIR"
 FOLDER = "flashinfer_autotune_cache"

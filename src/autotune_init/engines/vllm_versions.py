@@ -15,8 +15,9 @@ Releases before 0.25 tune at every start: 0.22 to 0.24 have the code, switched o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from cache_store.dataclass import dataclass
 
 _CACHE = "model_executor/warmup/flashinfer_autotune_cache.py"
 _WARMUP = "model_executor/warmup/kernel_warmup.py"

@@ -14,12 +14,12 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from autotune_init.tuners.stream_tail import ByteTail, LineTail
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass
 
 GRACE_S = 3.0  # between SIGTERM and SIGKILL
 STDOUT_LIMIT_BYTES = 4 * 1024 * 1024

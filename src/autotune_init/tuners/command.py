@@ -11,7 +11,6 @@ import json
 import shlex
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +20,7 @@ from autotune_init.tuners.child import ChildNotStarted, run_child
 from autotune_init.tuners.command_entries import EntriesWanted
 from autotune_init.tuners.inside_call import Interpreter, ask_inside, raise_unless_done
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass, replace
 from cache_store.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, RankFile, parse_rank_file
 
 _WORTH_A_CHECK_S = 5.0  # importing FlashInfer alone takes about that long

@@ -8,11 +8,11 @@ the folder `v2/<env_hash>` behind, e.g. with a manifest; one that leaves nothing
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from autotune_init.engines.flashinfer_store import POLICIES, SCHEMA, hash_of
 from autotune_init.tuners import TunerFailed
+from cache_store.dataclass import dataclass
 from cache_store.rank_file import RankFile
 from cache_store.store_entries import (
     ENTRIES_FOLDER,

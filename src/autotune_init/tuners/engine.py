@@ -17,7 +17,6 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from autotune_init.engines.sglang_versions import BY_VERSION
@@ -29,6 +28,7 @@ from autotune_init.tuners.engine_command import LOOPBACK, NotStartable, Start, e
 from autotune_init.tuners.engine_watch import SETTLE_S, FinishedStart, Watch
 from autotune_init.tuners.inside_call import Interpreter, ask_inside, raise_unless_done
 from cache_store.clock import Clock
+from cache_store.dataclass import replace
 
 _WORTH_A_CHECK_S = 5.0  # importing FlashInfer alone takes about that long
 _CHECK_S = 30.0  # kept of the deadline for the checks, but at most a tenth of it

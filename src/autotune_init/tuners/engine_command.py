@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from cache_store.dataclass import dataclass, field
 
 Values = Literal["none", "one", "many"]
 LOOPBACK = "127.0.0.1"

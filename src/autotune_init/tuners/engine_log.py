@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+
+from cache_store.dataclass import dataclass, field
 
 _STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?P<rank>[^\]]*)\] "
 _BEGUN = re.compile(_STAMP + r"Running FlashInfer autotune with cache: (?P<path>\S.*?\.json)")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from autotune_init.tuners import TuneRequest, TunerFailed
 from autotune_init.tuners.engine_log import EngineLog
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass
 from cache_store.rank_file import MAX_RANK_FILE_BYTES, BadRankFile, parse_rank_file
 
 # no file changed and no rank began anew for so long; an EXTEND pass begins at once (SGLang 0.5.18)

@@ -12,7 +12,8 @@ What is not understood is refused by name: a wrong shape is an entry that nobody
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from cache_store.dataclass import dataclass, field
 
 SM90 = (9, 0)
 BMM_FP8 = "fp8_gemm"  # FlashInfer's name of the op behind `bmm_fp8`, as in the cache file's keys

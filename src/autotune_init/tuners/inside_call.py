@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import autotune_init.inside
 from autotune_init.tuners import TunerFailed
 from autotune_init.tuners.child import ChildNotStarted, ChildResult, run_child
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass
 
 ANSWER_MARK = b"AUTOTUNE-ANSWER "  # as in inside/op_calls.py, which cannot be imported from there
 _INSIDE = Path(autotune_init.inside.__file__).parent

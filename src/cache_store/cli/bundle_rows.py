@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from cache_store.cli.views import Reading, address_view, engine_of, model_of
+from cache_store.dataclass import dataclass
 from cache_store.inventory import Row
 from cache_store.objects import Entry
 

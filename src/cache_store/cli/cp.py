@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +19,7 @@ from cache_store.cli.carrying import (
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.operating import Request
 from cache_store.cli.session import Problem, Session, store_options
+from cache_store.dataclass import replace
 from cache_store.exit_codes import ExitCode
 from cache_store.parcel import LeftOut, Parcel
 from cache_store.take_bundle import still_there

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from cache_store.dataclass import dataclass
 from cache_store.errors import ADVICE, ErrorKind
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.probe import FOLDER, ProbeResult, RaceReport, StoreClass

@@ -6,7 +6,6 @@ import json
 import statistics
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from cache_store.cli.diagnosis import S3_ACTIONS, Check, CheckName, Diagnosis, d
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Session, store_options
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass, field, replace
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.objects import KIB, Missing, NotWritten, ObjectStore, StoredObject, Written

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -34,6 +33,7 @@ from cache_store.collecting import (
     judge_folders,
     sort_out,
 )
+from cache_store.dataclass import dataclass, replace
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.fitness import check_fitness

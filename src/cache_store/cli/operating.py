@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +14,7 @@ from cache_store.cli import output
 from cache_store.cli.addressing import resolve
 from cache_store.cli.session import Problem, Session
 from cache_store.cli.views import address_view
+from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.fitness import check_fitness

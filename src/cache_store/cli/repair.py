@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import click
@@ -13,6 +12,7 @@ from cache_store.cli import output
 from cache_store.cli.operating import Request, is_asking_possible, outcome_line
 from cache_store.cli.session import Problem, Session
 from cache_store.cli.verdicts import Verdict
+from cache_store.dataclass import dataclass
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
 from cache_store.objects import ObjectStore

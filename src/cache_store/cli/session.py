@@ -9,12 +9,12 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import click
 
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass, replace
 from cache_store.errors import ADVICE, StoreError
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.objects import ObjectStore

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from cache_store.cli.session import Session, problem_of, store_options
 from cache_store.cli.survey import in_parallel, list_inventory, read_object
 from cache_store.cli.views import Reading, claim_view, model_of, reading_of
 from cache_store.collect_on_store import read_record
+from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.inventory import Inventory, Row, Selection

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 from cache_store.bundle import MAX_REGISTER_BYTES, Bundle, Tombstone, digest_of
 from cache_store.cli.survey import read_object
 from cache_store.cli.views import Unread, address_view
+from cache_store.dataclass import dataclass, replace
 from cache_store.errors import ErrorKind
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.identity import Address

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -20,6 +19,7 @@ from cache_store.cli.survey import in_parallel, list_inventory
 from cache_store.cli.verdicts import Target, Verdict, remembered, verdict_lines, verdict_view, verify_bundle
 from cache_store.cli.verify_state import Memory, memory_at
 from cache_store.cli.views import address_view
+from cache_store.dataclass import dataclass, field
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address

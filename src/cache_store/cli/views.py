@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +16,7 @@ from cache_store.claim import (
     judge,
     parse_claim,
 )
+from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind
 from cache_store.identity import Address
 from cache_store.objects import Missing, StoredObject

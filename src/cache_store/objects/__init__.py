@@ -8,9 +8,10 @@ carry the coordination protocol: stores silently ignore conditions on multipart,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+
+from cache_store.dataclass import dataclass, field
 
 KIB = 1024
 MIB = 1024 * KIB

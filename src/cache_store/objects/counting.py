@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
+from cache_store.dataclass import dataclass, field
 from cache_store.objects import Entry, Missing, NotWritten, ObjectStore, StoredObject, Written
 
 

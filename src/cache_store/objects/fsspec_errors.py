@@ -7,8 +7,8 @@ an OSError that depends on the server's error text, so the HTTP status is taken 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
+from cache_store.dataclass import dataclass, field
 from cache_store.errors import ErrorKind, StoreError
 
 BUCKET_IS_MISSING = frozenset({"NoSuchBucket"})

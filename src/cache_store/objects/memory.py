@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written
 from cache_store.objects.keys import check_key, folder_of

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,6 +22,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written
 from cache_store.objects.keys import check_key, folder_of

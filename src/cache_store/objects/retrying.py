@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass
 from cache_store.errors import StoreError
 from cache_store.objects import Entry, Missing, NotWritten, ObjectStore, StoredObject, Written
 

@@ -27,9 +27,10 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from cache_store.dataclass import dataclass
 
 HIDDEN = ".~"
 KEPT_S = 3600.0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from cache_store.clock import Clock
+from cache_store.dataclass import dataclass, replace
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, ObjectStore, StoredObject, Written
 

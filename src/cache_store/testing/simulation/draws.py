@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Literal
 
 from cache_store.claim import Rules
+from cache_store.dataclass import dataclass
 from cache_store.testing.simulation.seats import Setting
 from cache_store.testing.simulation.store import Network
 

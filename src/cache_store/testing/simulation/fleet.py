@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from cache_store.dataclass import dataclass
 from cache_store.testing.simulation.checks import Checks, Violation
 from cache_store.testing.simulation.draws import Draws
 from cache_store.testing.simulation.operators import operator_of

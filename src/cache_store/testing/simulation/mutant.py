@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any, Literal
 from unittest import mock
 
+from cache_store.dataclass import dataclass, field
 from cache_store.testing.simulation.draws import Draws
 from cache_store.testing.simulation.fleet import Run
 from cache_store.testing.simulation.seats import Code

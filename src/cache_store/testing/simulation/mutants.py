@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from cache_store import claim, lease
 from cache_store.claim import Claim, MayTake, MustWait
 from cache_store.coordination import Participant
+from cache_store.dataclass import replace
 from cache_store.lease import Lease
 from cache_store.register import Hit, Quarantined, RegisterState, Vacant
 from cache_store.steps import (

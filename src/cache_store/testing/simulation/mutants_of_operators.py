@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
+from cache_store.dataclass import replace
 from cache_store.operation_steps import ReadRegister, Refused
 from cache_store.operations import Operator
 from cache_store.steps import Done, Seen, WriteBundle

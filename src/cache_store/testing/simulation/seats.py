@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from cache_store.bundle import IdentityRecord
 from cache_store.claim import Rules
 from cache_store.coordination import Participant
+from cache_store.dataclass import dataclass, field
 from cache_store.identity import Environment, Identity
 from cache_store.operations import Operator
 from cache_store.settling import Settling

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cache_store.dataclass import dataclass
 from cache_store.objects import Missing, StoredObject
 from cache_store.register import Unreachable
 from cache_store.steps import Done, Undone
