@@ -18,7 +18,8 @@ from autotune_init.model_config import read_model_config
 from autotune_init.node import NodeUnknown, learn_facts, learn_group
 from autotune_init.outcomes import OK, Outcome, strict_exit_code
 from autotune_init.settings import Settings
-from autotune_init.settle_key import Policy, WrongAnswer, agreed, cache_of, settle
+from autotune_init.settle_key import WrongAnswer, agreed, cache_of, settle
+from autotune_init.settled import Policy
 from autotune_init.store_access import StoreAccess
 from autotune_init.story import Story
 from autotune_init.workload import Workload, learn_workload

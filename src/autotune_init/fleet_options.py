@@ -55,7 +55,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> FleetOptions:
     given = _parser(is_prewarm=is_prewarm).parse_args(list(argv[1:] if is_prewarm else argv))
     if given.all_namespaces and given.namespace:
         raise BadSettings("--namespace and --all-namespaces exclude each other")
-    settings = settings_from(argparse.Namespace(store=given.store), (), environ)
+    settings = settings_from({"store": given.store}, (), environ)
     stated = Stated(_facts(given.facts or ()), _models(given.model_config or ()))
     common = FleetOptions(
         settings=settings,

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from autotune_init.flags import build_parser
 from autotune_init.fleet_pods import ANNOTATION, INIT, PROGRAM, Raw, Template
-from autotune_init.settings import BadSettings, Settings, build_parser, settings_from, split_engine_argv
+from autotune_init.settings import BadSettings, Settings, settings_from, split_engine_argv
 from cache_store.dataclass import dataclass
 
 _STARTERS = frozenset({"start", "autotune-init"})
@@ -153,7 +154,7 @@ def _settings(flags: tuple[str, ...], words: tuple[str, ...], ours: Mapping[str,
     if {"-h", "--help"} & set(flags):
         raise Unclear("bad-settings", "the init container only prints help")
     try:
-        return settings_from(build_parser("run", "").parse_args(list(flags)), words, ours)
+        return settings_from(vars(build_parser("run", "").parse_args(flags)), words, ours)
     except BadSettings as problem:
         raise Unclear("bad-settings", str(problem)) from None
 

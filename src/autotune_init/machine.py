@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 
@@ -47,5 +46,7 @@ def this_machine(
 
 def _is_ours(python: str, environ: Mapping[str, str]) -> bool:
     """By path, links unresolved: a virtual environment's python links to one that knows none of its packages."""
+    import shutil
+
     found = shutil.which(python, path=environ.get("PATH"))
     return found is not None and os.path.abspath(found) == os.path.abspath(sys.executable)  # noqa: PTH100 -- Path.resolve follows links

@@ -5,13 +5,13 @@ The composition root. Heavy modules are imported inside the commands, so that he
 
 from __future__ import annotations
 
-import argparse
 import signal
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from autotune_init.flags import build_parser, plain_flags
 from autotune_init.outcomes import BAD_SETTINGS, OK
-from autotune_init.settings import BadSettings, Settings, build_parser, settings_from, split_engine_argv
+from autotune_init.settings import BadSettings, Settings, settings_from, split_engine_argv
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -59,7 +59,7 @@ def run(
     if command == "run":
         return _run(rest, environ, stdout, stderr)
     try:
-        namespace, settings = _settings(command, rest, environ)
+        given, settings = _settings(command, rest, environ)
         if command == "facts":
             from autotune_init.node import print_facts
 
@@ -72,9 +72,9 @@ def run(
             stdin,
             stdout,
             stderr,
-            as_json=namespace.json,
-            is_batch=namespace.batch,
-            verify_with=namespace.verify_with,
+            as_json=bool(given.get("json")),
+            is_batch=bool(given.get("batch")),
+            verify_with=given.get("verify_with"),
         )
     except BadSettings as problem:
         stderr.write(f"autotune-init {command}: {problem}\n")
@@ -85,7 +85,12 @@ def run(
 
 def _settings(
     command: str, argv: Sequence[str], environ: Mapping[str, str]
-) -> tuple[argparse.Namespace, Settings]:
+) -> tuple[Mapping[str, Any], Settings]:
+    """What stands on the command line, and all settings."""
+    ours, engine_argv = split_engine_argv(argv)
+    plain = plain_flags(ours)
+    if plain is not None:
+        return plain, settings_from(plain, engine_argv, environ)
     parser = build_parser(command, DESCRIPTIONS[command])
     if command == "key":
         parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
@@ -95,9 +100,8 @@ def _settings(
         parser.add_argument(
             "--verify-with", metavar="PYTHON", help="ask the engine on this Python beside the recipe"
         )
-    ours, engine_argv = split_engine_argv(argv)
-    namespace = parser.parse_args(ours)
-    return namespace, settings_from(namespace, engine_argv, environ)
+    given = vars(parser.parse_args(ours))
+    return given, settings_from(given, engine_argv, environ)
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, stderr: TextIO) -> int:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import random
-import shutil
-import socket
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
@@ -26,7 +24,7 @@ from autotune_init.pod_start import Ending, Membership, Pod, Tools
 from autotune_init.replica_group import MEETING_FLAGS, ReplicaGroup, with_engine
 from autotune_init.seen import Seen
 from autotune_init.settings import Settings
-from autotune_init.settle_key import Policy, Settled, needs_engine, settle
+from autotune_init.settled import Policy, Settled, needs_engine
 from autotune_init.store_access import StoreAccess
 from autotune_init.story import Story
 from autotune_init.supervise import Stopped, Supervisor
@@ -69,6 +67,8 @@ def run_pod(
 
             ending = torn_by_deadline(*seen.bound)
         if seen.scratch is not None:
+            import shutil
+
             shutil.rmtree(seen.scratch, ignore_errors=True)
     report = report_of(ending, seen, settings, seconds=round(clock.monotonic() - began, 3))
     return finish_pod(report, settings, environ, clock, stdout, story)
@@ -131,6 +131,7 @@ class _Run:
 
     def _ask_engine(self, workload: Workload, facts: Facts, recipe: KeyAnswer, policy: Policy) -> Settled:
         from autotune_init.key_means import EngineAsker  # only where the recipe cannot say
+        from autotune_init.settle_key import settle
 
         settings, seen = self.settings, self.seen
         asker = EngineAsker(
@@ -216,7 +217,7 @@ class _Run:
         return Environment(facts.metadata, self.settings.identity_extra)
 
     def _holder(self) -> str:
-        return self.settings.holder or socket.gethostname()
+        return self.settings.holder or os.uname().nodename
 
     def _left_s(self) -> float:
         return max(0.1, self.supervisor.soft - self.clock.monotonic())
@@ -272,6 +273,8 @@ class _Run:
 
         if self.seen.scratch is None:
             # one for the whole run: the files of a draft may lie in what the target's tune left
+            import tempfile
+
             self.seen.scratch = Path(tempfile.mkdtemp(prefix="autotune-"))
         root = self.seen.cache or cache
         place = TunePlace(self.seen.scratch, max(1.0, self._left_s() - TUNE_MARGIN_S))

@@ -5,11 +5,8 @@ A misspelled variable that is silently ignored is the classic way to run without
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from autotune_init.options import BY_NAME, OPTIONS, VARIABLES, Option
 from autotune_init.store_environ import is_for_store
@@ -72,41 +69,6 @@ class Settings:
     engine_argv: tuple[str, ...] = ()
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise BadSettings(message)
-
-
-def build_parser(command: str, description: str) -> argparse.ArgumentParser:
-    """The parser of one command; the table in options.py is its only source."""
-    parser = _Parser(
-        prog=f"autotune-init {command}",
-        description=description,
-        epilog="Every flag has one variable of the same name, AUTOTUNE_<FLAG>; a flag beats its variable.",
-        allow_abbrev=False,
-    )
-    groups = {
-        name: parser.add_argument_group(name) for name in dict.fromkeys(option.group for option in OPTIONS)
-    }
-    for option in OPTIONS:
-        _add(groups[option.group], option)
-    return parser
-
-
-def _add(group: argparse._ArgumentGroup, option: Option) -> None:
-    default = f" (default: {option.default})" if option.default is not None else ""
-    meaning = (option.meaning + default).replace("%", "%%")
-    if option.kind == "flag":
-        group.add_argument(option.flag, action="store_true", default=None, help=meaning)
-    elif option.kind in ("pairs", "names"):
-        group.add_argument(option.flag, action="append", metavar=option.metavar, help=meaning)
-    elif option.kind == "choice":
-        # choices are checked in _value, so that a variable and a flag fail with the same sentence
-        group.add_argument(option.flag, metavar="{" + ",".join(option.choices) + "}", help=meaning)
-    else:
-        group.add_argument(option.flag, metavar=option.metavar, help=meaning)
-
-
 def split_engine_argv(argv: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """(our flags, the engine's argv): what follows the first `--` is the engine's."""
     if "--" not in argv:
@@ -122,13 +84,13 @@ def wants_strict(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
 
 
 def settings_from(
-    namespace: argparse.Namespace, engine_argv: tuple[str, ...], environ: Mapping[str, str]
+    flags: Mapping[str, object], engine_argv: tuple[str, ...], environ: Mapping[str, str]
 ) -> Settings:
-    """Flags over variables over defaults. Raises `BadSettings`."""
+    """Flags over variables over defaults. `flags`: option name with underscores -> what was given. Raises `BadSettings`."""
     refuse_unknown_variables(environ)
     values: dict[str, object] = {}
     for option in OPTIONS:
-        given: object = getattr(namespace, option.name.replace("-", "_"), None)
+        given = flags.get(option.name.replace("-", "_"))
         origin = option.flag
         if given is None and environ.get(option.variable, "") != "":
             given, origin = environ[option.variable], option.variable
@@ -160,6 +122,8 @@ def refuse_unknown_variables(environ: Mapping[str, str]) -> None:
         if not name.startswith("AUTOTUNE_") or name in VARIABLES or is_for_store(name):
             continue
         if not _is_service_link(name, environ):
+            import difflib
+
             close = difflib.get_close_matches(name, VARIABLES, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise BadSettings(f"unknown variable {name}{hint}")

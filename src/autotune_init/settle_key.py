@@ -8,7 +8,6 @@ The engine is asked once for the fleet. Only an answer that fits the question is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from autotune_init.ask_engine import EngineCannotSay
 from autotune_init.engines import EngineCache, KeyAnswer, NotCached, Question, Refusal, sglang, vllm
@@ -17,28 +16,15 @@ from autotune_init.engines.resolution import BadResolution, workers_of
 from autotune_init.engines.sglang_cache import from_workers
 from autotune_init.memo_inputs import shown_argv
 from autotune_init.ranks import BadRanks
+from autotune_init.settled import Policy, Settled, needs_engine
 from cache_store.dataclass import dataclass, field, replace
 from cache_store.errors import StoreError
 from cache_store.memo import MAX_MEMO_BYTES, BadMemo, Memo, memo_key, parse_memo
 from cache_store.objects import Missing, NotWritten, ObjectStore
 
-Policy = Literal["auto", "always", "never"]
-
-# refusals of a recipe that the engine itself may be able to answer
-_ASKABLE = frozenset({"undecidable", "unknown-engine-version"})
-
 
 class WrongAnswer(ValueError):  # noqa: N818 -- never leaves this file but for tests
     """An answer that does not fit the question or itself."""
-
-
-@dataclass(frozen=True)
-class Settled:
-    """The one answer, and what people should know of how it came about. `asked` says that a child was started."""
-
-    answer: KeyAnswer
-    warnings: tuple[str, ...] = ()
-    asked: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,15 +61,6 @@ def settle(question: Question, recipe: KeyAnswer, policy: Policy, means: Means) 
         return Settled(unanswered(recipe, f"its answer does not fit: {wrong}"), memos.warnings, asked=True)
     memos.write(given)
     return Settled(agreed(recipe, answer), memos.warnings, asked=True)
-
-
-def needs_engine(recipe: KeyAnswer, policy: Policy) -> bool:
-    """`auto`: where the recipe cannot say. `always`: also where it can. What switches the cache off needs nobody."""
-    if policy == "never":
-        return False
-    if isinstance(recipe, Refusal):
-        return recipe.reason in _ASKABLE
-    return policy == "always" and isinstance(recipe, EngineCache) and recipe.kind == "rank-files"
 
 
 def agreed(recipe: KeyAnswer, engine: EngineCache | NotCached) -> KeyAnswer:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,12 @@ def with_temporary(environ: Mapping[str, str], cache_dir: str | None) -> Iterato
     Where that cannot be written either it is left as it is: looking up and placing need no temporary files, and what
     does says so itself.
     """
+    if _takes_a_file(environ.get("TMPDIR", "/tmp")):  # noqa: S108 -- where tempfile looks too
+        yield environ
+        return
+    import shutil
+    import tempfile
+
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
@@ -41,7 +46,23 @@ def with_temporary(environ: Mapping[str, str], cache_dir: str | None) -> Iterato
         shutil.rmtree(made, ignore_errors=True)
 
 
+def _takes_a_file(folder: str) -> bool:
+    """Without a name, so that nothing is left. False also where the filesystem cannot: then tempfile is asked."""
+    try:
+        descriptor = os.open(folder, os.O_TMPFILE | os.O_WRONLY)
+    except OSError:
+        return False
+    try:
+        return os.write(descriptor, b"full?") > 0
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _make_one(roots: list[str | None]) -> Path | None:
+    import tempfile
+
     for root in filter(None, roots):
         try:
             Path(root).mkdir(parents=True, exist_ok=True)

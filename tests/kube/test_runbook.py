@@ -8,9 +8,10 @@ import pytest
 from tests.kube import manifests as m
 from tests.pods import ROOT
 
+from autotune_init.flags import build_parser
 from autotune_init.fleet_options import parse
 from autotune_init.outcomes import REASONS
-from autotune_init.settings import build_parser, settings_from, split_engine_argv
+from autotune_init.settings import settings_from, split_engine_argv
 from cache_store.cli.app import cli
 from cache_store.cli.session import Session
 from cache_store.testing.clock import ManualClock
@@ -41,7 +42,7 @@ def parses(line):
         if argv[0] == "key":
             parser.add_argument("--json", action="store_true")
         ours, engine_argv = split_engine_argv(argv[1:])
-        settings_from(parser.parse_args(ours), engine_argv, {})
+        settings_from(vars(parser.parse_args(ours)), engine_argv, {})
 
 
 @pytest.mark.parametrize("reason", REASONS)

@@ -1,12 +1,14 @@
 """Every flag has one variable; a misspelled one is refused; a flag beats its variable."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from autotune_init.flags import build_parser, plain_flags
 from autotune_init.options import OPTIONS
 from autotune_init.settings import (
     BadSettings,
     Settings,
-    build_parser,
     settings_from,
     split_engine_argv,
     wants_strict,
@@ -15,7 +17,7 @@ from autotune_init.settings import (
 
 def parse(*argv, **environ):
     ours, engine_argv = split_engine_argv(argv)
-    return settings_from(build_parser("run", "x").parse_args(ours), engine_argv, environ)
+    return settings_from(vars(build_parser("run", "x").parse_args(ours)), engine_argv, environ)
 
 
 GOOD = {
@@ -141,3 +143,33 @@ def test_strict_is_known_even_when_the_settings_are_bad():
     assert wants_strict(["--strict", "--bogus"], {})
     assert wants_strict([], {"AUTOTUNE_STRICT": "true"})
     assert not wants_strict(["--", "--strict"], {})
+
+
+words = st.one_of(
+    st.sampled_from([option.flag for option in OPTIONS]),
+    st.sampled_from(["value", "", "-1", "--", "-h", "--json", "--no-such", "name=value", "-", "--stor", "a b", "-x y"]),
+    st.tuples(st.sampled_from([option.flag for option in OPTIONS]), st.sampled_from(["", "v", "a=b", "-1"])).map("=".join),
+)  # fmt: skip
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(words, max_size=6))
+def test_what_is_read_without_argparse_is_what_argparse_reads(argv):
+    ours, _ = split_engine_argv(argv)
+    plain = plain_flags(ours)
+
+    if plain is not None:
+        given = vars(build_parser("run", "x").parse_args(ours))
+        assert plain == {name: value for name, value in given.items() if value is not None}
+
+
+def test_a_usual_command_line_needs_no_argparse():
+    argv = ["--store", "s3://b/p", "--strict", "--field=a=1", "--field", "b=2", "--termination-log", ""]
+
+    assert plain_flags(argv) == {
+        "store": "s3://b/p",
+        "strict": True,
+        "field": ["a=1", "b=2"],
+        "termination_log": "",
+    }
+    assert plain_flags([*argv, "--json"]) is None

@@ -9,7 +9,8 @@ from tests.pods import FACTS, ROOT
 from autotune_init.ask_engine import EngineCannotSay
 from autotune_init.engines import EngineCache, NotCached, Question, Refusal
 from autotune_init.engines.registry import ask
-from autotune_init.settle_key import Means, agreed, cache_of, needs_engine, settle
+from autotune_init.settle_key import Means, agreed, cache_of, settle
+from autotune_init.settled import needs_engine
 from cache_store.clock import SystemClock
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.memo import Memo, memo_key

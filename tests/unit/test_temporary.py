@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune_init import temporary
 from autotune_init.temporary import with_temporary
 
 
@@ -16,12 +17,15 @@ def nowhere(monkeypatch):
             return tempfile.tempdir
         raise FileNotFoundError("No usable temporary directory found")
 
+    monkeypatch.setattr(temporary, "_takes_a_file", lambda _: False)
     monkeypatch.setattr(tempfile, "gettempdir", none)
     monkeypatch.setattr(tempfile, "tempdir", None)
 
 
-def test_where_there_is_one_nothing_changes(tmp_path):
-    environ = {"SGLANG_CACHE_DIR": str(tmp_path)}
+@pytest.mark.parametrize("place", ["", "absent"])
+def test_where_there_is_one_nothing_changes(tmp_path, place):
+    """Nor where TMPDIR names none and another of the usual places is one."""
+    environ = {"SGLANG_CACHE_DIR": str(tmp_path), "TMPDIR": str(tmp_path / place)}
     with with_temporary(environ, None) as seen:
         assert seen is environ
         assert os.listdir(tmp_path) == []

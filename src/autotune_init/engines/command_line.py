@@ -9,9 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from autotune_init.engines.program_wrappers import WRAPPERS, unwrap
-from autotune_init.engines.shell_line import SHELLS, Started, read_shell
-from autotune_init.engines.shell_words import SHOWN, Unreadable
+from autotune_init.engines.started import SHOWN, Started, Unreadable
 from cache_store.dataclass import dataclass, replace
 
 __all__ = ["CommandLine", "Unreadable", "read_command"]
@@ -100,10 +98,16 @@ def _is_program(word: str) -> bool:
     """Whether a path would be run rather than served as a model; said too often rather than too seldom."""
     path = PurePosixPath(word)
     name = path.name
-    return bool(
-        {"bin", "sbin"} & set(path.parent.parts)
-        or name in ENGINES or name in SHELLS or name in WRAPPERS or _PYTHON.match(name) or _SCRIPT.match(name)
-    )  # fmt: skip
+    if {"bin", "sbin"} & set(path.parent.parts) or _is_engine(name) or _SCRIPT.match(name):
+        return True
+    from autotune_init.engines.program_wrappers import WRAPPERS
+    from autotune_init.engines.shell_line import SHELLS
+
+    return name in SHELLS or name in WRAPPERS
+
+
+def _is_engine(name: str) -> bool:
+    return name in ENGINES or bool(_PYTHON.match(name))
 
 
 def _programs(start: Started, depth: int) -> list[Started]:
@@ -111,6 +115,12 @@ def _programs(start: Started, depth: int) -> list[Started]:
     if not depth:
         raise Unreadable("too-deep", f"more than {MAX_DEPTH} wrappers inside of each other")
     name = PurePosixPath(start.words[0]).name
+    if _is_engine(name):
+        return [start]
+    # what follows a shell costs a start 3 ms, and most containers name the engine itself
+    from autotune_init.engines.program_wrappers import WRAPPERS, unwrap
+    from autotune_init.engines.shell_line import SHELLS, read_shell
+
     if name in SHELLS:
         return [inner for one in read_shell(start) for inner in _programs(one, depth - 1)]
     if name in WRAPPERS:

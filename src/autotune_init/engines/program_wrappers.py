@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from autotune_init.engines.shell_line import Started, moved
-from autotune_init.engines.shell_words import SHOWN, Unreadable
+from autotune_init.engines.shell_line import moved
+from autotune_init.engines.started import SHOWN, Started, Unreadable
 from cache_store.dataclass import dataclass, replace
 
 

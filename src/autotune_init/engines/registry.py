@@ -10,13 +10,11 @@ from autotune_init.engines import (
     Refusal,
     flashinfer_store,
     sglang,
-    vllm,
 )
 from autotune_init.engines.sglang_argv import resolve
 from autotune_init.engines.sglang_cache import Shape, Tunes, compose
 from autotune_init.engines.sglang_draft import Worker, draft_of, target_of
 from autotune_init.engines.sglang_versions import Release
-from autotune_init.engines.vllm_versions import Release as VllmRelease
 from autotune_init.ranks import BadRanks
 from cache_store.dataclass import replace
 
@@ -39,6 +37,9 @@ def ask(question: Question) -> KeyAnswer:
 
 def _ask_vllm(question: Question) -> KeyAnswer:
     """No recipe can: the directory's name is a hash over the whole configuration, after the model was built."""
+    from autotune_init.engines import vllm
+    from autotune_init.engines.vllm_versions import Release as VllmRelease
+
     release = vllm.release_of(question.engine_version)
     if not isinstance(release, VllmRelease):
         return release

@@ -10,14 +10,13 @@ import re
 from autotune_init.engines.shell_words import (
     NAME,
     SHELLS_OWN,
-    SHOWN,
     Command,
     Piece,
-    Unreadable,
     Word,
     assignment_of,
     literal_of,
 )
+from autotune_init.engines.started import SHOWN, Unreadable
 
 RESERVED = frozenset(
     [

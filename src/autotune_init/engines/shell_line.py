@@ -14,9 +14,7 @@ from autotune_init.engines.shell_lexer import commands_of
 from autotune_init.engines.shell_words import (
     NAME,
     SHELLS_OWN,
-    SHOWN,
     Command,
-    Unreadable,
     Values,
     Word,
     assignment_of,
@@ -25,6 +23,7 @@ from autotune_init.engines.shell_words import (
     names_in,
     value_of,
 )
+from autotune_init.engines.started import SHOWN, Started, Unreadable
 from cache_store.dataclass import dataclass, field
 
 HARMLESS = frozenset(
@@ -103,19 +102,6 @@ _SET_NAMES = frozenset({"errexit", "nounset", "xtrace", "pipefail"})
 SHELLS = {"sh": False, "dash": False, "ash": False, "bash": True}
 # variables by which bash takes options, files or functions from its environment
 _BASH_READS = re.compile(r"(?:BASH_ENV|SHELLOPTS|BASHOPTS|POSIXLY_CORRECT|BASH_COMPAT|BASH_FUNC_.*)\Z")
-
-
-@dataclass(frozen=True)
-class Started:
-    """A program as the kernel gets it. `directory` is where it starts, None for the container's own.
-
-    `assumes` are sentences about what cannot be seen from here.
-    """
-
-    words: tuple[str, ...]
-    environ: Mapping[str, str]
-    directory: PurePosixPath | None = None
-    assumes: tuple[str, ...] = ()
 
 
 def read_shell(start: Started) -> list[Started]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from autotune_init.engines.started import SHOWN, Unreadable
 from cache_store.dataclass import dataclass
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -24,16 +25,6 @@ SHELLS_OWN = re.compile(
 )
 # what bash, but not dash, sets where the environment does not
 _SET_WHERE_MISSING = frozenset({"HOSTNAME", "PATH", "SHELL", "TERM"})
-SHOWN = 60
-
-
-class Unreadable(Exception):  # noqa: N818 -- reads as what it is
-    """A command line that is not followed. `reason` is a stable code, `detail` a sentence for a person."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
 
 
 @dataclass(frozen=True)
