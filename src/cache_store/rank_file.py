@@ -7,6 +7,7 @@ and from 0.6.18 `_generation` and `_records`.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -77,6 +78,9 @@ class EntryKey:
     extras: tuple[Part, ...]
 
 
+@functools.lru_cache(
+    maxsize=4096
+)  # ranks have the same keys, and each is looked at for its gaps and its coverage
 def parse_key(key: str) -> EntryKey | None:
     """The key taken apart, or None for one that is not understood. Never evaluated, whatever it says."""
     parsed = _parse_repr(key) if len(key) <= MAX_KEY_CHARACTERS else None
