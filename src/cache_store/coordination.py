@@ -154,8 +154,7 @@ class Participant:
                     yield from self._check_store()
                     is_checked = True
                 if (yield from self._take(verdict)):
-                    # the previous holder may have published between our first look and our claim
-                    base = self._base_of((yield from self._bundle()), is_first=False)
+                    base = yield from self._base_behind_claim()
                     return (yield from self._hold(base))
                 verdict = MustWait(self.rules.poll_s, None)  # then the winner's claim is read
             yield from self._wait_for_bundle(verdict, base)
@@ -198,6 +197,14 @@ class Participant:
         if isinstance(state, Unreachable):
             raise _Stop(GaveUp(state.reason, state.detail))
         return state.base
+
+    def _base_behind_claim(self) -> Generator[Step, Answer, str | None]:
+        """The previous holder may have published between our first look and our claim: then nobody needs the claim."""
+        try:
+            return self._base_of((yield from self._bundle()), is_first=False)
+        except (_Stop, Cancelled):
+            yield from self.lease.renew(state="released")
+            raise
 
     def _check_store(self) -> Generator[Step, Answer, None]:
         for attempt in range(PROBE_TRIES):

@@ -133,8 +133,19 @@ def test_the_bundle_is_read_again_after_the_claim_is_won_and_adopted_if_it_is_th
 
     play.win_claim(held(state="released"))
     play.on(ReadBundle, Hit(bundle(nonce="theirs"), "b-1"))
+    last = play.on(WriteClaim, Done("claim-2"))
 
     assert play.outcome == Adopted(bundle(nonce="theirs"), "b-1", waited=True)
+    assert json.loads(last.body)["state"] == "released", "nobody tunes, and nobody need wait for this lease"
+
+
+def test_given_sigterm_between_claim_and_tune_then_the_claim_is_released_for_a_successor():
+    play = Play()
+    play.win_claim()
+
+    play.on(ReadBundle, Cancelled())
+    with pytest.raises(Cancelled):
+        play.on(WriteClaim, Done("claim-2"))
 
 
 def test_given_a_live_lease_when_the_bundle_appears_then_it_is_adopted_without_writing():

@@ -1,0 +1,108 @@
+"""A hundred pods that start at once on this machine: when the last one has its files, and what each of them waited.
+
+    python benchmarks/crowd.py          # writes docs/evidence/crowd.json
+
+All begin at one moment and pull the 8 files of pull_peers.py into a directory of their own, from one MinIO. A fleet has a
+machine for each; here they share two cores with the store, so that this counts what a start costs a node and the store.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import pulls  # noqa: E402 -- found by the line above
+from tests.processes import minio  # noqa: E402 -- as above
+
+PODS = 100
+ROWS = (
+    pulls.OURS,
+    "rclone copy",
+    "s5cmd cp",
+    "boto3 script",
+)  # 100 of KServe's do not fit into 16 GB beside the rest
+
+
+def crowd(command, scratch, wanted):
+    """Seconds until each pod's end, and how many directories are right."""
+    outs = [scratch / f"pod-{number}" for number in range(PODS)]
+    for out in outs:
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+    began = time.perf_counter()
+    living = {
+        subprocess.Popen(
+            [str(word) for word in command(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ).pid: out
+        for out in outs
+    }  # fmt: skip
+    ends, cpu_s = [], 0.0
+    while living:
+        pid, status, usage = os.wait4(-1, 0)
+        if os.waitstatus_to_exitcode(status):
+            raise SystemExit(f"{living[pid]} ended with {os.waitstatus_to_exitcode(status)}")
+        del living[pid]
+        ends.append(time.perf_counter() - began)
+        cpu_s += usage.ru_utime + usage.ru_stime
+    right = sum({path.name: path.read_bytes() for path in pulls.placed(out)} == wanted for out in outs)
+    return ends, cpu_s, right
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "evidence")
+    options = parser.parse_args()
+    taken = {name: [] for name in ROWS}
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        with minio.serve(scratch / "minio") as endpoint:
+            os.environ.update(minio.KEYS)
+            os.environ.update(AWS_DEFAULT_REGION="us-east-1")
+            pulls.point_at(endpoint)
+            bucket = minio.Bucket(endpoint, "bench").create()
+            pulls.seed(scratch, bucket)
+            pulls.compile_all()
+            wanted = {path.name: path.read_bytes() for path in pulls.placed(scratch / "seed")}
+            commands = pulls.rows_of(bucket.name)
+            for _ in range(options.rounds):
+                for name in ROWS:
+                    taken[name].append(crowd(commands[name], scratch, wanted))
+    rows = {
+        name: {
+            "last_s": round(statistics.median(ends[-1] for ends, _, _ in rounds), 2),
+            "median_s": round(statistics.median(statistics.median(ends) for ends, _, _ in rounds), 2),
+            "cpu_s_a_pod": round(statistics.median(cpu_s for _, cpu_s, _ in rounds) / PODS, 3),
+            "right": min(right for _, _, right in rounds),
+        }
+        for name, rounds in taken.items()
+    }
+    for row in rows.values():
+        row["our_ratio"] = round(rows[pulls.OURS]["last_s"] / row["last_s"], 2)
+    result = {
+        "command": "python benchmarks/crowd.py",
+        "pods": PODS,
+        "rounds": options.rounds,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "rows": rows,
+    }
+    (options.out / "crowd.json").write_text(json.dumps(result, indent=1) + "\n")
+    for name, row in rows.items():
+        print(f"{name:28s} {row}")
+
+
+if __name__ == "__main__":
+    main()
