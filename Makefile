@@ -77,6 +77,16 @@ test-stores: .venv/.ready ministack servers ## Both S3 adapters on MinIO, versit
 test-stores-required: .venv/.ready ministack servers ## The same with MinIO, versitygw and MiniStack alone, which must be there
 	@CI=true $(BIN)/pytest -q -n 2 --dist loadfile tests/stores/live -k "not radosgw and not fauxqs"
 
+.PHONY: test-page
+test-page: .venv/.ready ## The report page in a real Chromium (Debian's, fetched into .tools)
+	@$(BIN)/python -m tests.report_page.chromium --check || $(BIN)/python -m tests.report_page.chromium
+	@$(BIN)/pytest -q tests/report_page
+
+.PHONY: screenshots
+screenshots: .venv/.ready ## The README's pictures of the report page
+	@$(BIN)/python -m tests.report_page.chromium --check || $(BIN)/python -m tests.report_page.chromium
+	@$(BIN)/python -m tests.report_page.take_screenshots
+
 .PHONY: test-processes
 ROUNDS ?= 200
 test-processes: .venv/.ready servers ## Rounds of 16 real pods whose claim holder is killed or stopped (13 min; root)

@@ -1,11 +1,13 @@
 """Fills a store with many plausible, small, valid bundles, some of them claimed, retired or quarantined.
 
-    python -m benchmarks.large_bucket URL [COUNT] [--odd]
+    python -m benchmarks.large_bucket URL [COUNT] [--odd] [--records N]
 
 Credentials and endpoint as for every other program. The same COUNT makes the same bucket. `--odd` adds what a shared
-bucket may hold besides: foreign objects, spoiled bundles, names in Unicode and model paths of 4 KB.
+bucket may hold besides: foreign objects, spoiled bundles, names in Unicode and model paths of 4 KB. `--records N`: so many
+pods have told how their start ended.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -13,6 +15,7 @@ import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +32,7 @@ from cache_store.bundle import (  # noqa: E402 -- found by the line above
 from cache_store.claim import Claim  # noqa: E402 -- as above
 from cache_store.identity import Environment, Identity  # noqa: E402 -- as above
 from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
+from cache_store.use_record import UseRecord, record_key  # noqa: E402 -- as above
 
 THREADS = 32
 RELEASES = ("0.6.18", "0.7.0", "0.7.1", "0.7.2")
@@ -139,6 +143,8 @@ def make(number, *, is_odd=False):
         return Made(
             ((address.bundle_key, tombstone.encode()), (f"{address}/{tombstone.retired_copy}", register))
         )
+    if number % 41 == 5:
+        return Made(((address.claim_key, _left_behind(number).encode()),))
     objects = [(address.bundle_key, register)]
     if is_odd and number % 2:
         objects = [(address.bundle_key, rng.choice((b"{", b"[" * 500, register[:-40], b"\xff\xfe")))]
@@ -150,6 +156,46 @@ def make(number, *, is_odd=False):
         )  # fmt: skip
         objects.append((address.claim_key, claim.encode()))
     return Made(tuple(objects))
+
+
+def _left_behind(number):
+    """A tune that never published: its pod is gone, or it failed."""
+    common = {
+        "epoch": 1,
+        "counter": number,
+        "nonce": f"{number:x}",
+        "holder": f"trainer-{number}",
+        "lease_s": 60.0,
+    }
+    if number % 2:
+        return Claim(state="held", **common)
+    return Claim(
+        state="failed", cooldown_s=600.0, error="tuner-crashed: the engine ended with exit code 1",
+        tail=("INFO autotuner: tuning trtllm::fused_moe::gemm1 8192", "torch.OutOfMemoryError: CUDA out of memory."), **common,
+    )  # fmt: skip
+
+
+def record(number):
+    """How one pod's start ended; most are warm."""
+    rng = random.Random(number)
+    outcome, reason = rng.choices(
+        (("hit", "found"), ("local", "complete"), ("waited", "found"), ("tuned", "published"), ("cold", "store-timeout"),
+         ("skipped", "known-bad-copied-rank-keys")),
+        weights=(80, 8, 5, 4, 2, 1),
+    )[0]  # fmt: skip
+    at = datetime(2026, 11, 1, tzinfo=timezone.utc) + timedelta(minutes=17 * number)
+    saved_s = round(rng.uniform(20, 600), 1) if outcome in ("hit", "local", "waited") else 0.0
+    tune_s = 90.0 if outcome == "tuned" else None
+    one = UseRecord(
+        at=at.isoformat(),
+        outcome=outcome,
+        reason=reason,
+        saved_s=saved_s,
+        tune_s=tune_s,
+        seconds=0.4,
+        requests=1,
+    )
+    return record_key(at, f"{number:032x}"), one.encode()
 
 
 def foreign():
@@ -164,7 +210,7 @@ def foreign():
     )
 
 
-def fill(url, environ, count, *, is_odd=False, threads=THREADS):
+def fill(url, environ, count, *, is_odd=False, records=0, threads=THREADS):
     """How many objects were written."""
     store = open_store(url, environ=environ, request_timeout_s=60)
 
@@ -180,6 +226,8 @@ def fill(url, environ, count, *, is_odd=False, threads=THREADS):
             for number in range(count, count + 40):
                 yield make(number, is_odd=True).objects
             yield foreign()
+        for number in range(records):
+            yield (record(number),)
 
     with ThreadPoolExecutor(threads) as pool:
         written = sum(pool.map(write, works()))
@@ -188,7 +236,12 @@ def fill(url, environ, count, *, is_odd=False, threads=THREADS):
 
 
 if __name__ == "__main__":
-    plain = [word for word in sys.argv[1:] if not word.startswith("--")]
-    print(
-        fill(plain[0], dict(os.environ), int(plain[1]) if plain[1:] else 10_000, is_odd="--odd" in sys.argv)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("url")
+    parser.add_argument("count", nargs="?", type=int, default=10_000)
+    parser.add_argument("--odd", action="store_true")
+    parser.add_argument("--records", type=int, default=0)
+    given = parser.parse_args()
+    print(fill(given.url, dict(os.environ), given.count, is_odd=given.odd, records=given.records))

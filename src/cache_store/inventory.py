@@ -17,7 +17,7 @@ EXAMPLES = 20
 
 _BLOB = re.compile(r"blobs/([0-9a-f]{64})\Z")
 _PART = re.compile(r"(?:parts/[0-9]+|retired)/[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\Z")
-_OWN_FOLDERS = ("_resolved/", "_groups/", ".probe/")
+_OWN_FOLDERS = ("_resolved/", "_groups/", "_reports/", ".probe/")
 _KEY_PREFIX = re.compile(r"[0-9a-f]{1,64}\Z")
 
 
@@ -44,7 +44,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A listing, sorted out. `rows` are in address order; `own` counts memos, group decisions and probe objects.
+    """A listing, sorted out. `rows` are in address order; `own` counts memos, group decisions, pods' records and probe objects.
 
     `newest`: when the last object was written, by the store's clock, which this computer's may not agree with.
     """

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import gzip
-import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, BinaryIO, cast
@@ -58,25 +55,6 @@ def write_export(
         else:
             _write(target, manifest, gathered)
     return manifest
-
-
-@contextmanager
-def whole_file(path: Path, nonce: str) -> Iterator[BinaryIO]:
-    """A file that has its name when all of it is on the disk, and not before. Raises `OSError`."""
-    # a link to elsewhere stays one: what it leads to is replaced
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise OSError(errno.EINVAL, "it is there, and no regular file", str(target))
-    temp = target.parent / f".{nonce}.tmp"
-    try:
-        with temp.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temp.replace(target)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
 
 
 def _write(target: BinaryIO, manifest: Manifest, gathered: IO[bytes]) -> None:

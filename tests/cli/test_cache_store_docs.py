@@ -113,7 +113,8 @@ def test_every_example_of_json_fits_its_schema():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_examples_that_parse_and_the_exit_status(shop, command):
+def test_help_has_examples_that_parse_and_the_exit_status(shop, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     text = shop(command, "--help").stdout
 
     assert "EXIT STATUS\n" in text

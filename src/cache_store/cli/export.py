@@ -16,7 +16,8 @@ from cache_store.cli.session import Problem, Session, store_options
 from cache_store.exit_codes import ExitCode
 from cache_store.export_file import BadExport, Manifest, is_nameable
 from cache_store.parcel import LeftOut, Parcel
-from cache_store.write_export import whole_file, write_export
+from cache_store.whole_file import whole_file
+from cache_store.write_export import write_export
 
 SCHEMA = "autotune-cache/export/v1"
 

@@ -1,0 +1,140 @@
+"""`cache-store report`: the file, what it says, and what it does where something is missing. The page itself: tests/report_page."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from tests import bundles
+from tests.cli.conftest import Shop
+
+from cache_store.errors import ErrorKind
+from cache_store.testing.faulty import Fails, Fault
+from cache_store.use_record import UseRecord, record_key
+
+
+@pytest.fixture
+def filled(shop):
+    shop.publish()
+    shop.claim(
+        who=bundles.identity(bundles.H200),
+        state="failed",
+        error="out of memory",
+        tail=("line 1", "CUDA error"),
+    )
+    bad = bundles.identity(key="b" * 16).address
+    shop.put(bad.bundle_key, bundles.tombstone(may_retune=False, reason="slow tactic").encode())
+    shop.put(bundles.identity(key="c" * 16).address.bundle_key, b"{")
+    return shop  # fmt: skip
+
+
+def data_of(path):
+    text = path.read_text()
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1]
+    )
+
+
+def test_a_page_is_written_and_told(filled, tmp_path):
+    path = tmp_path / "fleet.html"
+    done = filled("report", "--html", path, "--json")
+
+    assert done.code == 0
+    assert done.document["size_bytes"] == path.stat().st_size
+    assert {row["name"]: row["count"] for row in done.document["states"]} == {
+        "published": 1, "quarantined": 1, "unreadable": 1, "claimed-only": 1,
+    }  # fmt: skip
+    kinds = [row["kind"] for row in done.document["troubles"]]
+    assert kinds == ["failed", "unreadable", "quarantined"]
+    text = path.read_text()
+    assert "out of memory" in text
+    assert "line 1\nCUDA error" in text
+    assert "slow tactic (by ops)" in text
+    assert [one.name for one in tmp_path.iterdir()] == ["fleet.html"]
+
+
+def test_every_request_is_a_read(filled, tmp_path):
+    filled("report", "--html", tmp_path / "fleet.html")
+
+    assert filled.requests == {"list": 2, "get": 4}
+
+
+def test_identity_and_coverage_are_in_the_page(filled, tmp_path):
+    filled("report", "--html", tmp_path / "fleet.html")
+
+    data = data_of(tmp_path / "fleet.html")
+    (row,) = [row for row in data["rows"] if data["texts"][row[1]] == "published"]
+    facts = [data["texts"][at] for at in row[14]]
+    told = {(facts[at], facts[at + 1]): facts[at + 2] for at in range(0, len(facts), 3)}
+    assert told["Environment", "gpu"] == "NVIDIA H100 80GB HBM3"
+    assert told["Key", "quantization"] == "modelopt_fp8"
+    assert told["Key", "skip_ops"] == "none"
+    assert told["Coverage", "fp8_gemm"] == "1 entries"
+    assert told["Made", "tuned in"] == "1m34s"
+
+
+def test_pods_records_are_summed(filled, tmp_path):
+    for number, outcome in enumerate(["hit", "hit", "cold"]):
+        reason = "found" if outcome == "hit" else "known-bad-copied-rank-keys"
+        one = UseRecord(at="2026-11-22T12:00:00Z", outcome=outcome, reason=reason, saved_s=30.0)
+        filled.put(record_key(filled.clock.now(), f"r{number}"), one.encode())
+
+    done = filled("report", "--html", tmp_path / "fleet.html", "--json")
+
+    assert done.document["starts"] == 3
+    text = tmp_path.joinpath("fleet.html").read_text()
+    assert "66.7 %" in text
+    assert "1m30s" in text
+    assert "known-bad-copied-rank-keys" in text
+    assert "foreign" not in re.search(r'<dl class="tiles">.*?</dl>', text, re.DOTALL)[0]
+
+
+def test_an_empty_bucket_is_a_page_too(shop, tmp_path):
+    done = shop("report", "--html", tmp_path / "fleet.html")
+
+    assert done.code == 0
+    assert "No workloads yet." in tmp_path.joinpath("fleet.html").read_text()
+
+
+def test_to_stdout(filled):
+    done = filled("report", "--html", "-")
+
+    assert done.stdout.startswith("<!doctype html>")
+    assert done.stdout.rstrip().endswith("</html>")
+
+
+def test_stdout_cannot_be_page_and_json(filled):
+    assert filled("report", "--html", "-", "--json").error["kind"] == "usage"
+
+
+def test_without_the_right_to_list(filled, tmp_path):
+    filled.faulty.script(Fault("list", Fails(ErrorKind.DENIED), times=10))
+
+    done = filled("report", "--html", tmp_path / "fleet.html", "--json")
+
+    assert done.code == 14
+    assert "s3:ListBucket" in done.error["message"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_given_a_place_that_cannot_be_written_then_it_says_so(filled, tmp_path):
+    done = filled("report", "--html", tmp_path / "absent" / "fleet.html", "--json")
+
+    assert (done.code, done.error["kind"]) == (1, "output")
+
+
+@pytest.mark.parametrize(
+    "model", ["</script><script>alert(1)</script>", "<!--<script>", "a\u2028b\x00\x1b[31m\u202e", "m" * 9000]
+)
+def test_given_a_hostile_name_then_it_is_text_and_nothing_else(tmp_path, model):
+    shop = Shop()
+    who = replace(bundles.identity(), key_inputs={"model_path": model})
+    shop.publish(who=who)
+
+    shop("report", "--html", tmp_path / "fleet.html")
+
+    text = tmp_path.joinpath("fleet.html").read_text()
+    assert text.count("<script") == 2
+    assert text.count("</script>") == 2
+    assert not {"\u2028", "\x00", "\x1b", "\u202e"} & set(text)
+    assert max(map(len, data_of(tmp_path / "fleet.html")["texts"])) <= 5000
