@@ -3,6 +3,7 @@
 import random
 import re
 import shlex
+import subprocess
 
 import pytest
 from tests.kube import manifests as m
@@ -98,6 +99,26 @@ def test_kubectl_takes_what_is_written(api, namespace, line):
     ]
 
     api.kubectl(*words[1:])
+
+
+@pytest.mark.parametrize("line", [line for line in KUBECTL if " logs " in line])
+def test_kubectl_logs_finds_the_container(api, namespace, line):
+    container = {"name": "autotune-init", "image": "engine"}
+    template = {"spec": {"containers": [container], "restartPolicy": "Never"}}
+    metadata = {"name": "workload", "namespace": namespace}
+    job = api.create(
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": {"template": template}}
+    )
+    labels = job["spec"]["selector"]["matchLabels"]
+    made = m.pod("pod", namespace, message=m.report())
+    made["metadata"] = {"name": "pod", "namespace": namespace, "labels": labels}
+    api.create_pod(made)
+    words = line.replace("NS", namespace).replace("POD", "pod").replace("WORKLOAD", "workload")
+
+    # a pod on no node has said nothing yet; a container that it has not got is refused
+    assert api.kubectl(*shlex.split(words)[1:]) == ""
+    with pytest.raises(subprocess.CalledProcessError):
+        api.kubectl(*shlex.split(words.replace("autotune-init", "x"))[1:], "--container", "x")
 
 
 def test_the_first_command_shows_what_each_pod_said(api, namespace):

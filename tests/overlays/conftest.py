@@ -2,7 +2,10 @@
 tools/charts/fetch.py brings."""
 
 import pytest
+from tests.overlays import definitions
 from tests.overlays.targets import TARGETS
+
+api = definitions.api
 
 
 def ids(target):
