@@ -33,7 +33,12 @@ def finish_pod(
     stdout: TextIO,
     story: Story,
 ) -> int:
-    """As `finish`, and the Event and the record where they are wanted: last, because nothing waits for them."""
+    """As `finish`, with the Event and the record last where they are wanted, because nothing waits for them.
+
+    Metrics go before, so that the report can say that they did not arrive.
+    """
+    if settings.otlp_endpoint:
+        report = _with_metrics_sent(report, settings, settings.otlp_endpoint, environ, clock)
     code = finish(
         report,
         is_strict=settings.strict,
@@ -50,6 +55,17 @@ def finish_pod(
 
         send_record(report, settings, environ, clock, story)
     return code
+
+
+def _with_metrics_sent(
+    report: Report, settings: Settings, endpoint: str, environ: Mapping[str, str], clock: Clock
+) -> Report:
+    from autotune_init import __version__
+    from autotune_init.send_metrics import send_metrics
+
+    left_s = settings.deadline_s - report.seconds
+    problem = send_metrics(report, endpoint, environ, clock, version=__version__, left_s=left_s)
+    return replace(report, warnings=(*report.warnings, f"no metrics: {problem}")) if problem else report
 
 
 def end_with_bad_settings(

@@ -107,6 +107,9 @@ OPTIONS: tuple[Option, ...] = (
            choices=("trust", "recheck"), group="policy"),
     Option("report-to-store", "flag", None, "leave one small object below _reports/ in the store about how this start ended; "
            "one request, sent last", group="policy"),
+    Option("otlp-endpoint", "text", None, "tell an OpenTelemetry collector how this start ended, by OTLP over HTTP: one request "
+           "to URL/v1/metrics, within the deadline, of at most 3 s; what fails is a warning. OTEL_* variables are the "
+           "engine's and are not looked at", "URL", group="policy"),
     Option("strict", "flag", None, "exit non-zero unless the cache dir is ready (for prewarm jobs and CI)",
            group="policy"),
     # -- files

@@ -59,6 +59,7 @@ class Settings:
     wait_s: float = 900.0
     local: str = "trust"
     report_to_store: bool = False
+    otlp_endpoint: str | None = None
     strict: bool = False
     file_mode: int = 0o644
     dir_mode: int = 0o755

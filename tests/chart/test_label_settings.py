@@ -137,6 +137,19 @@ def test_where_every_pod_has_to_state_its_gpu_one_that_does_not_is_left_alone(ap
     assert injected(api, namespace, given).env("autotune-init")["AUTOTUNE_GPU_NAME"] == "NVIDIA H200"
 
 
+def test_a_collector_is_told_of_pods_by_name_and_gets_no_token(api):
+    namespace = api.attached({"report": {"otlpEndpoint": "http://otel.monitoring.svc:4318"}})
+    answer = injected(api, namespace, pod("p", engine(), automountServiceAccountToken=False))
+
+    env = answer.env("autotune-init")
+    assert env["AUTOTUNE_OTLP_ENDPOINT"] == "http://otel.monitoring.svc:4318"
+    assert [env[name]["fieldRef"]["fieldPath"] for name in ("POD_NAME", "POD_UID", "POD_NAMESPACE")] == [
+        "metadata.name", "metadata.uid", "metadata.namespace",
+    ]  # fmt: skip
+    assert "/var/run/secrets/kubernetes.io/serviceaccount" not in mounts(answer, "autotune-init")
+    assert not {"AUTOTUNE_OTLP_ENDPOINT", "POD_NAME"} & set(answer.env("engine"))
+
+
 def test_an_event_needs_a_token_and_only_our_container_gets_it(api):
     namespace = api.attached(
         {"event": {"enabled": True, "serviceAccounts": [{"namespace": "models", "name": "engine"}]}}

@@ -43,7 +43,7 @@ ROWS = (
     Row(ANY, r"autotune-init (run|key|facts)\b.*", "here"),
     Row(ANY, r"autotune-init fleet( prewarm)?", "name"),
     Row(ANY, r"autotune-init fleet( prewarm)? --.*", "api server"),
-    Row(ANY, r"cache-store (doctor|ls|verify|claims)( --?\w.*)?", "here"),
+    Row(ANY, r"cache-store (doctor|ls|verify|claims|stats)( --?\w.*)?", "here"),
     Row(ANY, r"cache-store (show|verify|retire|restore|unlock|export|import) (?!--)\S.*", "here"),
     Row(ANY, r"cache-store (retire|import|gc)( --[a-z-]+)?", "name"),
     Row(ANY, r"source <\(cache-store completion bash\)", "here"),
@@ -68,6 +68,7 @@ ROWS = (
     # -- how a number was measured
     Row(EVIDENCE, r"python tests/gpu/.+", "nowhere", reason="it needs a GPU with torch and FlashInfer"),
     Row(EVIDENCE, r"python benchmarks/(gpu_start|pod_start|admission)\.py.*", "nowhere", reason="it needs a GPU or a cluster"),
+    Row(ANY, r"python benchmarks/metrics_cost\.py --sdk PYTHON", "nowhere", reason="a Python with another SDK is needed"),
     Row(EVIDENCE, r"python tools/(count_sglang_answers|test_engines)\.py.*", "nowhere", reason="minutes, or whole engines"),
     Row(EVIDENCE, r"python -m tests\.processes .+", "nowhere", reason="a quarter of an hour, root, and for one radosgw"),
     Row(ANY, r"pytest .+", "nowhere", reason="these tests are run by make targets of their own"),

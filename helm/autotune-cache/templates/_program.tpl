@@ -153,6 +153,9 @@ ones are left out.
 {{- if .Values.event.enabled }}
 - {name: AUTOTUNE_EVENT, value: "1"}
 {{- end }}
+{{- with .Values.report.otlpEndpoint }}
+- {name: AUTOTUNE_OTLP_ENDPOINT, value: {{ . | toJson }}}
+{{- end }}
 - {name: AUTOTUNE_STORE_AWS_ENDPOINT_URL_S3, value: {{ .Values.store.endpoint | toJson }}}
 - {name: AUTOTUNE_STORE_AWS_REGION, value: {{ .Values.store.region | toJson }}}
 {{- if .Values.store.caConfigMap }}
