@@ -147,6 +147,9 @@ def test_a_terminal_gets_a_tree(start, directory):
     assert process.returncode == 0
     assert "0.7.2/sm90" in seen.decode()
     assert "└" in seen.decode()
+    assert "tuned by pod-a" in seen.decode(), (
+        "a row that is longer than the terminal goes on in the next line"
+    )
 
 
 @pytest.mark.parametrize("adapter", ["obstore", "fsspec"])

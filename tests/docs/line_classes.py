@@ -65,6 +65,7 @@ ROWS = (
     # -- one whole cluster a machine
     Row(CLUSTER, r".*\.venv/bin/python -m tools\.cluster (up|env|down).*", "nowhere", reason="it needs root; tests/e2e "
         "do the same from Python"),
+    Row(ANY, r"python tools/make_recording\.py", "nowhere", reason="it writes into the tree; test_pictures.py reads it"),
     # -- how a number was measured
     Row(EVIDENCE, r"python tests/gpu/.+", "nowhere", reason="it needs a GPU with torch and FlashInfer"),
     Row(EVIDENCE, r"python benchmarks/(gpu_start|pod_start|admission)\.py.*", "nowhere", reason="it needs a GPU or a cluster"),

@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from tests.docs.reading_links import anchors, links
 from tests.pods import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+FOLDERS = ("", "docs/**/", "examples/**/", "helm/**/", "tools/**/")
+PAGES = sorted({page for folder in FOLDERS for page in ROOT.glob(f"{folder}*.md")})
+INDEX = ROOT / "docs" / "README.md"
 
 
 def test_generated_pages_are_up_to_date():
@@ -23,9 +26,44 @@ def test_generated_pages_are_up_to_date():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)).replace("/", "-"))
-def test_relative_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+def test_links_and_anchors_lead_somewhere(page):
+    for target, anchor in links(page.read_text()):
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), target
+        assert ROOT in (there, *there.parents), f"{target} leads out of the repository"
+        if anchor:
+            assert anchor in anchors(there.read_text()), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [
+        ("[a](b.md) `[c](d.md)` [e](#f) ![g](h.svg) [i](https://example.com/j)", ["b.md#", "#f", "h.svg#"]),
+        ("```sh\n[a](b.md)\n```\n[c](d.md#e)", ["d.md#e"]),
+    ],
+)
+def test_what_a_link_is(page, found):
+    assert [f"{target}#{anchor}" for target, anchor in links(page)] == found
+
+
+def test_anchors_are_those_that_github_makes():
+    page = "# A `run --x` of b/c\n## A\n## A\n## \\<day\\>_x, [y](z.md)\n```sh\n# no heading\n```\n"
+
+    assert list(anchors(page)) == ["a-run---x-of-bc", "a", "a-1", "day_x-y"]
+
+
+def test_the_index_has_every_page():
+    listed = {(INDEX.parent / target).resolve() for target, _ in links(INDEX.read_text())}
+    pages = {page for page in PAGES if page != INDEX and not page.name.endswith(".tmpl.md")}
+
+    assert [str(page.relative_to(ROOT)) for page in sorted(pages - listed)] == []
+
+
+def test_the_index_has_one_line_a_page():
+    lines = [line for line in INDEX.read_text().splitlines() if line.startswith("- ")]
+
+    assert all(len(line) <= 130 for line in lines)
+    assert all(re.match(r"- \[[^]]+\]\([^)]+\)", line) for line in lines)
 
 
 def test_every_make_target_that_a_page_names_exists():

@@ -1,21 +1,15 @@
 """The runbook has a row for every reason, and every command in it exists."""
 
-import random
 import re
 import shlex
 import subprocess
 
 import pytest
+from tests.docs.our_parsers import parses
 from tests.kube import manifests as m
 from tests.pods import ROOT
 
-from autotune_init.flags import build_parser
-from autotune_init.fleet_options import parse
 from autotune_init.outcomes import REASONS
-from autotune_init.settings import settings_from, split_engine_argv
-from cache_store.cli.app import cli
-from cache_store.cli.session import Session
-from cache_store.testing.clock import ManualClock
 
 PAGE = (ROOT / "docs" / "runbook.md").read_text()
 FENCED = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -26,24 +20,6 @@ TOLD = sorted(
 )
 OURS = [line for line in TOLD if re.match(r"(autotune-init|cache-store) [a-z-]", line)]
 KUBECTL = [line for line in TOLD if re.match(r"kubectl [a-z]", line)]
-
-
-def parses(line):
-    """Raises where the program would not take it. Nothing is run."""
-    program, *argv = shlex.split(line)
-    if program == "cache-store":
-        session = Session({}, ManualClock(), random.Random(1), lambda: "", None)
-        with cli.make_context("cache-store", argv, obj=session) as context:
-            name, command, rest = cli.resolve_command(context, context._protected_args + context.args)
-            command.make_context(name, rest, parent=context, obj=session)
-    elif argv[0] == "fleet":
-        parse(argv[1:], {})
-    else:
-        parser = build_parser(argv[0], "")
-        if argv[0] == "key":
-            parser.add_argument("--json", action="store_true")
-        ours, engine_argv = split_engine_argv(argv[1:])
-        settings_from(vars(parser.parse_args(ours)), engine_argv, {})
 
 
 @pytest.mark.parametrize("reason", REASONS)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 LONGEST_S = 9999 * 86400  # a bucket may say anything; nothing real is older
+_UNCUT = 10_000  # columns: longer than any row
 
 Document = Mapping[str, Any]
 Branch = Mapping[str, Any]
@@ -75,7 +76,9 @@ def emit_tree(title: str, branches: Branch) -> None:
 
     tree = Tree(Text(escape(title)))
     grow(tree, branches)
-    Console(file=sys.stdout, highlight=False, soft_wrap=True).print(tree)
+    # a Tree cuts at the console's width, soft_wrap or not; the terminal wraps what is longer. Without a height rich takes
+    # 80 columns for a dumb terminal, whatever the width
+    Console(file=sys.stdout, highlight=False, soft_wrap=True, width=_UNCUT, height=_UNCUT).print(tree)
 
 
 def tell(text: str) -> None:
