@@ -59,7 +59,7 @@ ROWS = (
     Row(r".*README\.md", r"(helm install|kubectl --namespace models patch) .+", "api server"),
     Row(r"(?!docs/runbook).*", r"(helm (install|test|uninstall)|kubectl (apply|describe pod))", "api server"),
     # -- make
-    Row(ANY, r"make (demo|test|e2e|lint|setup|servers|test-overlays|sim( SEEDS=\S+)?)", "gate"),
+    Row(ANY, r"make (demo|test|test-page|e2e|lint|setup|servers|test-overlays|sim( SEEDS=\S+)?)", "gate"),
     Row(ANY, r"make docs", "nowhere", reason="it writes into the tree; test_docs.py runs its programs with --check"),
     Row(ANY, NOT_IN_THE_GATE + r"( [A-Z]+=\S+)?", "nowhere", reason="hours, whole engines, other servers or a GPU"),
     # -- one whole cluster a machine
