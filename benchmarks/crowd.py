@@ -40,12 +40,16 @@ def crowd(command, scratch, wanted):
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
     began = time.perf_counter()
-    living = {
+    started = [
         subprocess.Popen(
-            [str(word) for word in command(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ).pid: out
+            [str(word) for word in command(out)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         for out in outs
-    }  # fmt: skip
+    ]  # kept until all have ended: a Popen that is thrown away has its process reaped by the next one
+    living = {pod.pid: out for pod, out in zip(started, outs, strict=True)}
     ends, cpu_s = [], 0.0
     while living:
         pid, status, usage = os.wait4(-1, 0)

@@ -87,8 +87,12 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "evidence")
+    parser.add_argument(
+        "--only", default="", help="stores whose name has this; the other rows stay as they are"
+    )
     options = parser.parse_args()
-    rows = {}
+    path = options.out / "spoiled-store.json"
+    rows = json.loads(path.read_text())["rows"] if options.only else {}
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         with minio.serve(scratch / "minio") as endpoint:
@@ -100,6 +104,8 @@ def main():
             wanted = {path.name: path.read_bytes() for path in peers.placed(scratch / "seed")}
             server = Server("minio", endpoint, minio.ACCESS, minio.SECRET)
             for store, rule in STORES.items():
+                if options.only not in store:
+                    continue
                 for name in peers.rows_of(bucket.name):
                     out = scratch / "out"
                     shutil.rmtree(out, ignore_errors=True)
@@ -116,7 +122,7 @@ def main():
                     rows.setdefault(store, {})[name] = row
                     print(f"{store:50s} {name:28s} {row}", flush=True)
     result = {"command": "python benchmarks/spoiled_store.py", "limit_s": LIMIT_S, "rows": rows}
-    (options.out / "spoiled-store.json").write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

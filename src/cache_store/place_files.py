@@ -1,7 +1,7 @@
 """A bundle's rank files into a directory, for a person; files of other names are not touched.
 
 Everything happens below one open directory, and no link in it is followed. Each file is written aside and renamed when
-all are on the disk. The names are `bundle.RankName`s, which have neither a slash nor a dot in front; the directory is
+all are on the disk. The names are `bundle_json.RANK_NAME`s, which have neither a slash nor a dot in front; the directory is
 whatever its owner named, and may be a link.
 """
 
