@@ -120,7 +120,7 @@ def main():
                 found["objects"][count] = measure(scratch, bucket, options.turns)
                 print("objects", count, found["objects"][count], flush=True)
     result = {
-        "command": "python benchmarks/growth.py",
+        "command": f"python benchmarks/growth.py --turns {options.turns}",
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "turns": options.turns,

@@ -69,7 +69,7 @@ ROWS = (
     # -- how a number was measured
     Row(EVIDENCE, r"python tests/gpu/.+", "nowhere", reason="it needs a GPU with torch and FlashInfer"),
     Row(EVIDENCE, r"python benchmarks/(gpu_start|pod_start|admission)\.py.*", "nowhere", reason="it needs a GPU or a cluster"),
-    Row(EVIDENCE, r"python benchmarks/(crowd|spoiled_store)\.py", "nowhere", reason="minutes, and peers that `make bench-peers` fetches"),
+    Row(EVIDENCE, r"python benchmarks/(crowd|spoiled_store|growth)\.py.*", "nowhere", reason="minutes, and peers that `make bench-peers` fetches"),
     Row(ANY, r"python benchmarks/metrics_cost\.py --sdk PYTHON", "nowhere", reason="a Python with another SDK is needed"),
     Row(EVIDENCE, r"python tools/(count_sglang_answers|test_engines)\.py.*", "nowhere", reason="minutes, or whole engines"),
     Row(EVIDENCE, r"python -m tests\.processes .+", "nowhere", reason="a quarter of an hour, root, and for one radosgw"),
