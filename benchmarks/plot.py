@@ -1,6 +1,6 @@
-"""An evidence file as a picture beside it. Runs with the peers' Python, which has matplotlib.
+"""Evidence files as pictures beside them. Runs with the peers' Python, which has matplotlib.
 
-.tools/peers/bin/python benchmarks/plot.py docs/evidence/growth.json
+.tools/peers/bin/python benchmarks/plot.py docs/evidence/{pull-peers,hit-path,crowd,spoiled-store,growth}.json
 """
 
 import json
@@ -21,20 +21,85 @@ GROWN = {
 }
 
 
-def bars(document):
-    rows = document["rows"]
+VERDICTS = {"right": "#cfe8d5", "nothing": "#dce6f4", "broken": "#f6cfcb"}
+PARTS = {"import_s": "importing torch and FlashInfer", "jit_s": "building kernels", "autotune_s": "tuning"}
+
+
+def bars(rows, label, value, text):
+    """One bar a program, the first on top."""
     names = list(rows)[::-1]
-    figure, axes = plt.subplots(figsize=(7, 2.6))
-    drawn = axes.barh(names, [rows[name]["wall_ms"] for name in names], color=COLORS[OURS])
-    axes.bar_label(
-        drawn, [f"{rows[n]['wall_ms']} ms, {rows[n]['requests']} requests" for n in names], padding=4
-    )
-    axes.set_xlabel("8 rank files into an empty directory, median wall time, ms")
-    axes.set_xlim(right=max(row["wall_ms"] for row in rows.values()) * 1.35)
+    figure, axes = plt.subplots(figsize=(7, 0.5 * len(names) + 0.6))
+    drawn = axes.barh(names, [value(rows[name]) for name in names], color=COLORS[OURS])
+    axes.bar_label(drawn, [text(rows[name]) for name in names], padding=4)
+    axes.set_xlabel(label)
+    axes.set_xlim(right=max(map(value, rows.values())) * 1.35)
     return figure
 
 
-def lines(document):
+def pull_peers(document):
+    return bars(
+        document["rows"],
+        "8 rank files into an empty directory, median wall time, ms",
+        lambda row: row["wall_ms"],
+        lambda row: f"{row['wall_ms']} ms, {row['requests']} requests",
+    )
+
+
+def hit_path(document):
+    return bars(
+        document["rows"],
+        "one start, least wall time, ms",
+        lambda row: row["wall_ms"],
+        lambda row: f"{row['wall_ms']} ms, {row['peak_rss_mib']} MiB",
+    )
+
+
+def crowd(document):
+    return bars(
+        document["rows"],
+        f"until the last of {document['pods']} pods has its files, s",
+        lambda row: row["last_s"],
+        lambda row: f"{row['last_s']} s, {row['cpu_s_a_pod']} s of CPU a pod",
+    )
+
+
+def spoiled_store(document):
+    """Stores by programs: what lies in the directory, and when."""
+    stores, programs = list(document["rows"]), list(next(iter(document["rows"].values())))
+    figure, axes = plt.subplots(figsize=(11, 0.5 * len(stores) + 0.6))
+    for y, store in enumerate(stores):
+        for x, program in enumerate(programs):
+            row = document["rows"][store][program]
+            verdict = row["directory"].partition(":")[0]
+            axes.add_patch(plt.Rectangle((x, y), 1, 1, facecolor=VERDICTS[verdict], edgecolor="white"))
+            told = row["directory"].removesuffix(", 0 cut").replace("broken: ", "")
+            axes.text(x + 0.5, y + 0.5, f"{told}, {row['seconds']} s", ha="center", va="center", fontsize=8)
+    axes.set(xlim=(0, len(programs)), ylim=(len(stores), 0))
+    axes.set_xticks([x + 0.5 for x in range(len(programs))], programs, fontsize=8)
+    axes.set_yticks([y + 0.5 for y in range(len(stores))], stores, fontsize=8)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def gpu_start(document):
+    """What a start consists of, without a cache and with one."""
+    starts = [name for name, found in document.items() if isinstance(found, dict) and "autotune_s" in found][
+        ::-1
+    ]
+    figure, axes = plt.subplots(figsize=(8, 2))
+    left = [0.0] * len(starts)
+    for (part, label), color in zip(PARTS.items(), ("#bbbbbb", "#bbaa44", "#4477aa"), strict=True):
+        widths = [document[name][part] for name in starts]
+        axes.barh(starts, widths, left=left, color=color, label=label)
+        left = [one + more for one, more in zip(left, widths, strict=True)]
+    axes.set_xlabel(f"s, {document['gpu'].partition(',')[0]}, FlashInfer {document['flashinfer']}")
+    axes.legend(frameon=False)
+    return figure
+
+
+def growth(document):
     figure, all_axes = plt.subplots(1, len(GROWN), figsize=(10, 2.8), sharey=True)
     for axes, (name, label) in zip(all_axes, GROWN.items(), strict=True):
         sizes = [int(size) for size in document[name]]
@@ -49,13 +114,22 @@ def lines(document):
     return figure
 
 
+KINDS = {
+    "pull-peers": pull_peers,
+    "hit-path": hit_path,
+    "crowd": crowd,
+    "spoiled-store": spoiled_store,
+    "growth": growth,
+    "h100-start": gpu_start,
+}
+
+
 def main():
-    source = Path(sys.argv[1])
-    document = json.loads(source.read_text())
     mpl.rcParams["svg.hashsalt"] = "autotune-cache"  # equal figures give equal bytes
     mpl.rcParams["axes.spines.top"] = mpl.rcParams["axes.spines.right"] = False
-    figure = bars(document) if "rows" in document else lines(document)
-    figure.savefig(source.with_suffix(".svg"), bbox_inches="tight", metadata={"Date": None})
+    for source in map(Path, sys.argv[1:]):
+        figure = KINDS[source.stem](json.loads(source.read_text()))
+        figure.savefig(source.with_suffix(".svg"), bbox_inches="tight", metadata={"Date": None})
 
 
 main()

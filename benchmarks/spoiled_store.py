@@ -123,6 +123,7 @@ def main():
                     print(f"{store:50s} {name:28s} {row}", flush=True)
     result = {"command": "python benchmarks/spoiled_store.py", "limit_s": LIMIT_S, "rows": rows}
     path.write_text(json.dumps(result, indent=1) + "\n")
+    subprocess.run([peers.PEERS / "python", ROOT / "benchmarks" / "plot.py", path], check=True)
 
 
 if __name__ == "__main__":
