@@ -53,8 +53,8 @@ def hasten(rules):
     """The product's durations (a lease of 60 s) would make a round last minutes; their order stays the same."""
     from cache_store.claim import Rules
 
-    fields = list(Rules.__dataclass_fields__)
-    Rules.__init__.__defaults__ = tuple(rules.get(name, getattr(Rules(), name)) for name in fields)
+    plain = Rules.__init__
+    Rules.__init__ = lambda self, **given: plain(self, **{**rules, **given})
     wrong = {name: value for name, value in rules.items() if getattr(Rules(), name) != value}
     if wrong:
         raise AssertionError(f"no such rules: {wrong}")
