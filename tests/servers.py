@@ -1,6 +1,7 @@
 """Servers on loopback for the store tests: MiniStack (a real S3 emulator in its own process) and a stub that misbehaves."""
 
 import hashlib
+import itertools
 import os
 import socket
 import ssl
@@ -81,6 +82,9 @@ def bucket(ministack):
 # -- the stub ----------------------------------------------------------------------------------------------------------
 
 
+_NUMBERS = itertools.count()
+
+
 @dataclass
 class Stub:
     """An S3 of 150 lines. `fault` spoils every answer; `dialect` says how conditions on PUT are read.
@@ -104,10 +108,12 @@ class Stub:
     requests: list = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: threading.Event = field(default_factory=threading.Event)
+    number: int = field(default_factory=_NUMBERS.__next__)
 
     @property
     def access_key(self):
-        return f"stub{id(self)}x{self.endpoint.rpartition(':')[2]}"
+        # never one of another stub: ports are given again, and so are the addresses of objects
+        return f"stub{os.getpid()}x{self.number}x{self.endpoint.rpartition(':')[2]}"
 
     @property
     def environ(self):
