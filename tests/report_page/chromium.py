@@ -20,7 +20,8 @@ def is_there():
 
 
 def fetch():
-    """Needs apt's lists (`apt-get update`) and no rights beyond writing below .tools. Some 100 MB."""
+    """Needs no rights beyond writing below .tools where apt's lists are there; root brings them up to date. Some 100 MB."""
+    subprocess.run(["apt-get", "-qq", "update"], check=False)
     shutil.rmtree(HOME, ignore_errors=True)
     debs = HOME / "debs"
     debs.mkdir(parents=True)
@@ -43,7 +44,15 @@ def environ():
     fonts.write_text(
         f"<fontconfig><dir>{usr / 'share' / 'fonts'}</dir><cachedir>{HOME / 'fonts'}</cachedir></fontconfig>"
     )
-    libraries = ":".join(map(str, (triple, triple / "pulseaudio", usr / "lib" / "chromium")))
+    # older packages still have theirs below /lib
+    folders = (
+        triple,
+        HOME / "root" / "lib" / triple.name,
+        triple / "pulseaudio",
+        triple / "nss",
+        usr / "lib" / "chromium",
+    )
+    libraries = ":".join(map(str, folders))
     return {**os.environ, "LD_LIBRARY_PATH": libraries, "FONTCONFIG_FILE": str(fonts)}
 
 
