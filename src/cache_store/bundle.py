@@ -78,6 +78,11 @@ class IdentityRecord:
         environment = Environment(self.metadata, self.extra)
         return Address(self.flashinfer_version, self.arch, self.key, environment.name)
 
+    @property
+    def stated_address(self) -> Address:
+        """As the record has it: the same as `address` in a bundle that `check_contents` has seen, for less."""
+        return Address(self.flashinfer_version, self.arch, self.key, self.environment)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:

@@ -22,6 +22,7 @@ _ARCH = re.compile(r"sm[0-9]{2,4}[a-z]?\Z")
 _KEY = re.compile(r"[0-9a-f]{16,64}\Z")
 _ENVIRONMENT = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{12}\Z")
 _SLUG_LENGTH = 40
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 BUNDLE_NAME = "bundle.json"
 CLAIM_NAME = "claim.json"
@@ -129,4 +130,4 @@ class Identity:
 
 def canonical_json(value: object) -> bytes:
     """The one spelling that is hashed: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _CANONICAL.encode(value).encode()

@@ -50,12 +50,18 @@ def _refuse(constant: str) -> NoReturn:
 def record(kind: Callable[..., T], needs: Fields, may: Fields, value: object) -> T:
     document = an_object(value)
     found = {}
-    for fields in (needs, may):
-        for name, check in fields.items():
+    name = ""
+    # one `try` for all fields, here and in `mapping`: ten thousand bundles of a listing have half a million of them
+    try:
+        for name, check in needs.items():
+            if name not in document:
+                raise Wrong("this field is required")
+            found[name] = check(document[name])
+        for name, check in may.items():
             if name in document:
-                found[name] = inside(name, check, document[name])
-            elif fields is needs:
-                raise _at(name, Wrong("this field is required"))
+                found[name] = check(document[name])
+    except Wrong as wrong:
+        raise _at(name, wrong) from None
     return kind(**found)
 
 
@@ -134,9 +140,13 @@ def or_none(check: Check) -> Check:
 def mapping(check_name: Check, check: Check) -> Check:
     def of(value: object) -> dict[str, Any]:
         found = an_object(value)
-        for name, inner in found.items():
-            inside(name, check_name, name)
-            found[name] = inside(name, check, inner)
+        name = ""
+        try:
+            for name, inner in found.items():
+                check_name(name)
+                found[name] = check(inner)
+        except Wrong as wrong:
+            raise _at(name, wrong) from None
         return found
 
     return of

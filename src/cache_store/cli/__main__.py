@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
 from typing import NoReturn
 
 from cache_store.exit_codes import ExitCode
+
+
+# reading 10,000 bundles makes no cycles, and looking for some in what is kept of them takes 0.3 s
+_COLLECT_EVERY = 100_000
 
 
 def main() -> NoReturn:
@@ -18,6 +23,7 @@ def main() -> NoReturn:
             raise
         sys.stderr.write("cache-store needs click: pip install 'autotune-cache[cli]'\n")
         sys.exit(ExitCode.USAGE)  # noqa: TID251 -- the one place
+    gc.set_threshold(_COLLECT_EVERY)
     code = run(sys.argv[1:], dict(os.environ))  # noqa: TID251 -- read once, here
     with suppress(OSError):
         sys.stdout.flush()

@@ -13,7 +13,7 @@ from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Session, problem_of, store_options
-from cache_store.cli.survey import in_parallel, list_inventory, read_object
+from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
 from cache_store.cli.views import address_view, claim_view
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
@@ -49,7 +49,7 @@ def claims(session: Session) -> int:
         except StoreError as error:
             raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
         rows = [row for row in inventory.rows if row.claim is not None]
-        found = in_parallel(partial(_read_claim, store, session.clock.now()), rows)
+        found = in_parallel(partial(_read_claim, store, session.clock.now()), rows, at_once=MANY)
         views = [view for view in found if view is not None]
         url = store.url
     if session.is_json:

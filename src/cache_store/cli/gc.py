@@ -14,7 +14,7 @@ from cache_store.cli.addressing import parse
 from cache_store.cli.durations import duration_s
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Problem, Session, problem_of, store_options
-from cache_store.cli.survey import in_parallel
+from cache_store.cli.survey import MANY, in_parallel
 from cache_store.cli.views import address_view
 from cache_store.collect_on_store import (
     Swept,
@@ -165,7 +165,7 @@ def gc(
             raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
         if unused_for is not None:
             rules = replace(rules, unused=_unused(store, folders["_reports"], unused_for))
-        verdicts = list(in_parallel(lambda one: _judge(store, one, rules, now), objects))
+        verdicts = list(in_parallel(lambda one: _judge(store, one, rules, now), objects, at_once=MANY))
         beside = _beside(judge_folders(folders, rules, now))
         swept = [Swept(one) for one in verdicts if one.action != "keep"]
         if is_wanted:
@@ -196,7 +196,7 @@ def _unused(store: ObjectStore, entries: Sequence[Entry], for_s: float) -> Unuse
     last_used: dict[Address, datetime] = {}
     times = [entry.last_modified for entry in entries if entry.last_modified is not None]
     for entry, record in zip(
-        entries, in_parallel(lambda one: read_record(store, one.key), entries), strict=True
+        entries, in_parallel(lambda one: read_record(store, one.key), entries, at_once=MANY), strict=True
     ):
         address = record.address if record is not None and record.outcome in WARM else None
         if address is not None and entry.last_modified is not None:

@@ -26,7 +26,7 @@ from cache_store.cli.bundle_rows import (
 from cache_store.cli.durations import duration_s
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Problem, Session, problem_of, store_options
-from cache_store.cli.survey import in_parallel, listed, read_object
+from cache_store.cli.survey import MANY, in_parallel, listed, read_object
 from cache_store.cli.views import age_of, reading_of
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
@@ -146,7 +146,7 @@ def _survey(
                 yield address
 
     try:
-        told = dict(in_parallel(partial(_read, store, now), to_read()))
+        told = dict(in_parallel(partial(_read, store, now), to_read(), at_once=MANY))
     except StoreError as error:
         raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
     return sorting.inventory(), told

@@ -13,7 +13,7 @@ from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli.bundle_rows import state_without_bundle
 from cache_store.cli.output import escape, for_people_seconds, shortened
 from cache_store.cli.progress import progress
-from cache_store.cli.survey import in_parallel, list_inventory, read_object
+from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
 from cache_store.cli.views import Reading, claim_view, engine_of, reading_of, text_of_input
 from cache_store.collect_on_store import read_record
 from cache_store.dataclass import dataclass, replace
@@ -61,7 +61,7 @@ def gather(store: ObjectStore, now: datetime) -> Gathered:
     inventory = list_inventory(store, "")
     looked: list[Looked] = []
     with progress("report", len(inventory.rows)) as advance:
-        for one in in_parallel(partial(_look, store, now), inventory.rows):
+        for one in in_parallel(partial(_look, store, now), inventory.rows, at_once=MANY):
             looked.append(one)
             advance()
     workloads = tuple(_with_gpus([one.workload for one in looked]))
@@ -233,7 +233,7 @@ def _starts(store: ObjectStore) -> Starts:
     uses = Uses()
     try:
         keys = [entry.key for entry in store.list(FOLDER)]
-        for record in in_parallel(partial(read_record, store), keys):
+        for record in in_parallel(partial(read_record, store), keys, at_once=MANY):
             uses.add(record)
     except StoreError:
         return Starts()

@@ -20,7 +20,7 @@ from cache_store.cli.bundle_rows import STATES, state_without_bundle
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.progress import progress
 from cache_store.cli.session import Session, problem_of, store_options
-from cache_store.cli.survey import in_parallel, list_inventory, read_object
+from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
 from cache_store.cli.views import Reading, claim_view, model_of, reading_of
 from cache_store.collect_on_store import read_record
 from cache_store.dataclass import dataclass
@@ -112,7 +112,7 @@ def stats(
             raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
         rows = [row for row in inventory.rows if selection.takes(row.address)]
         with progress("stats", len(rows)) as advance:
-            for seen in in_parallel(partial(_look, store, now), rows):
+            for seen in in_parallel(partial(_look, store, now), rows, at_once=MANY):
                 tally.add(seen.counted)
                 reads += seen.reads
                 if seen.verdict is not None:
@@ -146,7 +146,7 @@ def _uses(store: ObjectStore, selection: Selection) -> Uses:
     """Raises `StoreError`."""
     uses = Uses()
     keys = [entry.key for entry in store.list(FOLDER)]
-    for record in in_parallel(partial(read_record, store), keys):
+    for record in in_parallel(partial(read_record, store), keys, at_once=MANY):
         address = record.address if record is not None else None
         if selection == Selection() or (address is not None and selection.takes(address)):
             uses.add(record)

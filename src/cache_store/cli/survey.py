@@ -19,6 +19,8 @@ THREADS = 32
 _ABOUT_ONE_OBJECT = frozenset({ErrorKind.TOO_LARGE, ErrorKind.CORRUPT, ErrorKind.DENIED, ErrorKind.INVALID})
 
 PAGE = 1000
+# where an answer is small, handing an item over to a thread costs 0.1 of the 0.4 ms that reading it takes: so many at once
+MANY = 8
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,19 +58,33 @@ def listed(store: ObjectStore, prefix: str) -> Iterator[Entry]:
         yield from entries
 
 
-def in_parallel(work: Callable[[T], R], items: Iterable[T], threads: int = THREADS) -> Iterator[R]:
-    """`work(item)` for each item, in order, at most `2 * threads` results ahead of the reader.
+def in_parallel(
+    work: Callable[[T], R], items: Iterable[T], threads: int = THREADS, *, at_once: int = 1
+) -> Iterator[R]:
+    """`work(item)` for each item, in order, at most `2 * threads` groups of `at_once` items ahead of the reader.
 
-    The first exception ends it. Ctrl-C is noticed at once, since only worker threads ever wait for the store.
+    The first of them go one by one all the same, as few items need. The first exception ends it. Ctrl-C is noticed at
+    once, since only worker threads ever wait for the store.
     """
     pool = ThreadPoolExecutor(threads)
-    ahead: deque[Future[R]] = deque()
+    ahead: deque[Future[list[R]]] = deque()
     try:
-        for item in items:
-            ahead.append(pool.submit(work, item))
+        for group in _groups(items, 2 * threads, at_once):
+            ahead.append(pool.submit(_each, work, group))
             if len(ahead) >= 2 * threads:
-                yield ahead.popleft().result()
+                yield from ahead.popleft().result()
         while ahead:
-            yield ahead.popleft().result()
+            yield from ahead.popleft().result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _groups(items: Iterable[T], singles: int, at_once: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    yield from ([item] for item in islice(rest, singles))
+    while group := list(islice(rest, at_once)):
+        yield group
+
+
+def _each(work: Callable[[T], R], group: list[T]) -> list[R]:
+    return [work(item) for item in group]

@@ -15,7 +15,7 @@ from cache_store.cli.operating import outcome_line, outcome_view, refuse_unfit
 from cache_store.cli.progress import progress
 from cache_store.cli.repair import Repair, retire_corrupt
 from cache_store.cli.session import Problem, Session, problem_of, store_options
-from cache_store.cli.survey import in_parallel, list_inventory
+from cache_store.cli.survey import MANY, in_parallel, list_inventory
 from cache_store.cli.verdicts import Target, Verdict, remembered, verdict_lines, verdict_view, verify_bundle
 from cache_store.cli.verify_state import Memory, memory_at
 from cache_store.cli.views import address_view
@@ -130,7 +130,7 @@ def _verify_all(session: Session, store: ObjectStore, targets: Sequence[Target],
         return target, remembered(target) if memory.knows(target) else verify_bundle(store, target)
 
     with progress("verify", len(targets)) as advance:
-        for target, verdict in in_parallel(judge, targets):
+        for target, verdict in in_parallel(judge, targets, at_once=MANY):
             found.counts[verdict.name] += 1
             found.exit_codes.add(verdict.exit_code)
             if verdict.name == "corrupt":

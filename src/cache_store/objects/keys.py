@@ -5,13 +5,14 @@ from __future__ import annotations
 from cache_store.errors import ErrorKind, StoreError
 
 MAX_KEY_BYTES = 1024  # S3's limit
+_NO_SEGMENTS = frozenset({"", ".", ".."})
 
 
 def check_key(key: str) -> str:
     """`key`, if every adapter can store it. Raises INVALID."""
-    if not key or any(segment in {"", ".", ".."} for segment in key.split("/")):
+    if not _NO_SEGMENTS.isdisjoint(key.split("/")):
         raise StoreError(ErrorKind.INVALID, f"key {key!r} has an empty, '.' or '..' segment")
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in key):
+    if not key.isprintable() and any(ord(one) < 0x20 or ord(one) == 0x7F for one in key):
         raise StoreError(ErrorKind.INVALID, f"key {key!r} has a control character")
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         raise StoreError(ErrorKind.INVALID, f"key {key[:80]!r}... is longer than {MAX_KEY_BYTES} bytes")

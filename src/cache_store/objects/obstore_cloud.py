@@ -120,7 +120,8 @@ class ObstoreStore:
     def get(self, key: str, *, limit_bytes: int) -> StoredObject | Missing:
         def fetch() -> StoredObject:
             result = obstore.get(self._store, key)
-            size = result.meta["size"]
+            meta = result.meta  # made anew at each access
+            size = meta["size"]
             if size > limit_bytes:
                 raise StoreError(ErrorKind.TOO_LARGE, f"{key}: {size} bytes, limit {limit_bytes}")
             body = bytes(result.bytes())
@@ -128,8 +129,8 @@ class ObstoreStore:
                 raise StoreError(
                     ErrorKind.UNAVAILABLE, f"{key}: the answer was cut: {len(body)} of {size} bytes"
                 )
-            etag = self._etag(result.meta["e_tag"], result.meta["version"])
-            return StoredObject(body, etag, None, result.meta["last_modified"])
+            etag = self._etag(meta["e_tag"], meta["version"])
+            return StoredObject(body, etag, None, meta["last_modified"])
 
         answer = _ask(check_key(key), fetch)
         if not isinstance(answer, _Status):
