@@ -55,9 +55,11 @@ def put_foreign(url, environ, count):
 
 
 def rows(environ, folder, rounds):
+    remembers = {**environ, "XDG_CACHE_HOME": folder}
     state = str(Path(folder) / "state.jsonl")
     commands = {
         "ls": ["ls"],
+        "ls, again": ["ls"],
         "ls --json": ["ls", "--json"],
         "ls --names-only": ["ls", "--names-only"],
         "ls --older-than 1d": ["ls", "--older-than", "1d"],
@@ -69,7 +71,11 @@ def rows(environ, folder, rounds):
     }
     for name, arguments in commands.items():
         is_once = "--state" in arguments
-        taken = [measure(arguments, environ) for _ in range(1 if is_once else rounds)]
+        world = environ
+        if name == "ls, again":
+            world = remembers
+            measure(arguments, world)
+        taken = [measure(arguments, world) for _ in range(1 if is_once else rounds)]
         wall, cpu, peak, codes = zip(*taken, strict=True)
         if set(codes) != {0}:
             raise SystemExit(f"{name} ended with {codes}")

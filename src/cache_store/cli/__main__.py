@@ -10,7 +10,6 @@ from typing import NoReturn
 
 from cache_store.exit_codes import ExitCode
 
-
 # reading 10,000 bundles makes no cycles, and looking for some in what is kept of them takes 0.3 s
 _COLLECT_EVERY = 100_000
 

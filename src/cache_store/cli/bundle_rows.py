@@ -32,7 +32,7 @@ ORDERS = {
     "made-by": ("tuned_by", True),
     "took": ("tune_s", True),
 }
-_CONTENTS: View = dict.fromkeys(
+CONTENTS: View = dict.fromkeys(
     (
         "state", "problem", "detail", "model", "engine", "ranks", "entries", "completeness", "epoch", "created_at",
         "tuned_by", "tuner", "tune_s", "verified", "driver", "image", "retired_by", "reason",
@@ -77,7 +77,7 @@ def listed_view(row: Row, now: datetime) -> View:
     """What a listing tells; the rest is None. The age is that of bundle.json, else of claim.json."""
     return {
         **address_view(row.address),
-        **_CONTENTS,
+        **CONTENTS,
         "has_bundle": row.bundle is not None,
         "has_claim": row.claim is not None,
         "objects": row.objects,
@@ -90,7 +90,7 @@ def contents_view(reading: Reading) -> View:
     """What reading `bundle.json` adds."""
     bundle, tombstone = reading.bundle, reading.tombstone
     told: View = {
-        **_CONTENTS,
+        **CONTENTS,
         "state": reading.state,
         "problem": reading.problem,
         "detail": reading.detail,

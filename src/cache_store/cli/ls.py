@@ -25,6 +25,7 @@ from cache_store.cli.bundle_rows import (
 )
 from cache_store.cli.durations import duration_s
 from cache_store.cli.help_text import ALWAYS, epilog
+from cache_store.cli.row_memory import RowMemory, memory_of
 from cache_store.cli.session import Problem, Session, problem_of, store_options
 from cache_store.cli.survey import MANY, in_parallel, listed, read_object
 from cache_store.cli.views import age_of, reading_of
@@ -32,7 +33,7 @@ from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
 from cache_store.inventory import Inventory, Row, Selection, Sorting
-from cache_store.objects import Missing, ObjectStore
+from cache_store.objects import Entry, Missing, ObjectStore
 
 SCHEMA = "autotune-cache/ls/v1"
 NEEDS_LIST = (
@@ -71,6 +72,7 @@ ls --names-only --json | jq -r .bundles[].address
 @click.option(
     "--names-only", is_flag=True, help="Read no bundle: one LIST is all; state and contents stay unknown."
 )
+@click.option("--no-cache", is_flag=True, help="Read every bundle, also what an earlier ls has read.")
 @store_options
 @click.pass_obj
 def ls(
@@ -87,6 +89,7 @@ def ls(
     *,
     is_long: bool,
     names_only: bool,
+    no_cache: bool,
 ) -> int:
     """List the bundles: address, state, model, engine, ranks, coverage, size, age, who tuned and how long it took.
 
@@ -94,7 +97,8 @@ def ls(
     tuning or failed), orphaned (objects without bundle and claim), unreadable.
 
     The listing alone tells address, size, age and whether there is a claim; everything else takes one GET a bundle.
-    Version, arch, key, GPU and age are looked at before anything is read.
+    Version, arch, key, GPU and age are looked at before anything is read. What was read is remembered in
+    $XDG_CACHE_HOME/autotune-cache (else ~/.cache/autotune-cache), and read again when the listing shows another ETag.
     """
     selection = Selection(flashinfer, arch, key, gpu)
     wanted = Wanted(model, states, older_than_s, younger_than_s)
@@ -107,8 +111,10 @@ def ls(
         )
     with session.store() as store:
         now = session.clock.now()
-        inventory, told = _survey(store, selection, wanted, now, names_only=names_only)
         url = store.url
+        memory = memory_of(url, {} if no_cache else session.environ)
+        inventory, told = _survey(store, selection, wanted, memory, now, names_only=names_only)
+    memory.save(selection.prefix, session.nonce())
     rows = [row for row in inventory.rows if selection.takes(row.address)]
     views = _wanted_views(rows, told, wanted, now, names_only=names_only)
     if orders:
@@ -132,34 +138,52 @@ def _orders(text: str | None) -> tuple[Order, ...]:
 
 
 def _survey(
-    store: ObjectStore, selection: Selection, wanted: Wanted, now: datetime, *, names_only: bool
+    store: ObjectStore,
+    selection: Selection,
+    wanted: Wanted,
+    memory: RowMemory,
+    now: datetime,
+    *,
+    names_only: bool,
 ) -> tuple[Inventory, dict[Address, View | None]]:
     """The listing, and what reading told (None: gone since it was listed). Reads go on while the listing comes in."""
     sorting = Sorting()
+    told: dict[Address, View | None] = {}
 
-    def to_read() -> Iterator[Address]:
+    def to_read() -> Iterator[tuple[Address, Entry]]:
         for entry in listed(store, selection.prefix):
             address = sorting.take(entry)
-            if address is None or names_only or not selection.takes(address):
+            if address is None:
                 continue
-            if wanted.may_read(entry, now):
-                yield address
+            known = memory.recall(entry)
+            if names_only or not selection.takes(address) or not wanted.may_read(entry, now):
+                continue
+            if known is not None:
+                told[address] = known
+            else:
+                yield address, entry
 
     try:
-        told = dict(in_parallel(partial(_read, store, now), to_read(), at_once=MANY))
+        for address, entry, view in in_parallel(partial(_read, store, now), to_read(), at_once=MANY):
+            told[address] = view
+            if view is not None:
+                memory.learn(entry, view)
     except StoreError as error:
         raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
     return sorting.inventory(), told
 
 
-def _read(store: ObjectStore, now: datetime, address: Address) -> tuple[Address, View | None]:
+def _read(
+    store: ObjectStore, now: datetime, listed_as: tuple[Address, Entry]
+) -> tuple[Address, Entry, View | None]:
+    address, entry = listed_as
     answer = read_object(store, address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
     if isinstance(answer, Missing):
-        return address, None
+        return address, entry, None
     view = contents_view(reading_of(address, answer, has_claim=False))
     if (age := age_of(answer, now)).seconds is not None:
         view["age_s"] = age.seconds
-    return address, view
+    return address, entry, view
 
 
 def _wanted_views(

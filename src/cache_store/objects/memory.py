@@ -70,7 +70,7 @@ class MemoryStore:
                 ((key, one) for key, one in self._kept.items() if key.startswith(prefix)), key=itemgetter(0)
             )
         for key, one in kept:
-            yield Entry(key, len(one.body), one.last_modified)
+            yield Entry(key, len(one.body), one.last_modified, one.etag)
 
     def delete(self, key: str) -> None:
         with self._lock:
