@@ -145,8 +145,9 @@ bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evi
 	@$(BIN)/python benchmarks/hit_path.py
 
 .PHONY: bench-ops
-bench-ops: .venv/.ready servers ## What the reading commands of cache-store cost on 10,000 bundles (MinIO, 5 minutes)
+bench-ops: .venv/.ready servers .tools/peers/.ready ## What the reading commands of cache-store cost on 10,000 bundles (MinIO, 5 minutes)
 	@$(BIN)/python -m benchmarks.ops_cli --out docs/evidence/ops-cli.json
+	@.tools/peers/bin/python benchmarks/plot.py docs/evidence/ops-cli.json
 
 .tools/peers/.ready: .uv/.ready-$(UV_VERSION) benchmarks/peers.txt
 	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/peers

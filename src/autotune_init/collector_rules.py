@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 
 from cache_store.dataclass import dataclass
+from cache_store.pattern import pattern
 
-_RELEASE = re.compile(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})(?:\.post(\d{1,4}))?\Z", re.ASCII)
+_RELEASE = pattern(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})(?:\.post(\d{1,4}))?\Z", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ could see something else. Rules: flashinfer/autotuner/autotuner.py `_collect_met
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from autotune_init.installed import InstalledPackages, text_assignment
 from autotune_init.nvml import NvmlGpu
 from autotune_init.shared_libraries import FoundBy, Libraries, LibraryAbsent, Located, locate
 from cache_store.dataclass import dataclass
+from cache_store.pattern import pattern
 
 UNKNOWN = "unknown"
-_CUDNN_PIN = re.compile(r"nvidia-cudnn-cu\d+\s*\(?\s*==\s*(\d+)\.(\d+)")
+_CUDNN_PIN = pattern(r"nvidia-cudnn-cu\d+\s*\(?\s*==\s*(\d+)\.(\d+)")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ token count is bucketed, and `MoERunner.get_cache_key_extras`. What the engine p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from autotune_init.engines import FieldValue
@@ -21,13 +20,14 @@ from autotune_init.tuners.gemm_shapes import (
     whole,
 )
 from cache_store.dataclass import dataclass
+from cache_store.pattern import pattern
 
 _MAX_MOE_TOKENS = 8192  # SGLang 0.5.23, flashinfer_cutlass.py _cutlass_moe_tune_max_num_tokens
 SWIGLU = 3  # flashinfer/tllm_enums.py ActivationType
 
 _EXPERTS = frozenset({"mixtral", "qwen3_moe"})
 _FUSED_FINALIZE = "SGLANG_FLASHINFER_MOE_FUSED_FINALIZE"
-_TP_RANK = re.compile(r"_tp(\d+)_")
+_TP_RANK = pattern(r"_tp(\d+)_")
 _YES, _NO = frozenset({"true", "1", "yes", "y"}), frozenset({"false", "0", "no", "n"})
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from cache_store.pattern import pattern
 
 MOUNTS = Path("/proc/self/mountinfo")
 _LIMIT_BYTES = 1024 * 1024
 # Kubernetes 1.36 pkg/kubelet/kubelet_getters.go getPodDir: <root>/pods/<uid>/{volumes,etc-hosts,containers/...}. The UID
 # of a static pod is 32 hex characters, of any other one a UUID
-_POD_DIR = re.compile(
+_POD_DIR = pattern(
     r"/pods/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{32})/"
     r"(?:volumes|etc-hosts|containers)(?:/|\s)"
 )

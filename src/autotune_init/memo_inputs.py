@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 
 from autotune_init.engines import Question
 from cache_store.dataclass import dataclass
+from cache_store.pattern import pattern
 
 SCHEMA = "autotune-cache/resolution-inputs/v1"
 HIDDEN = "***"
@@ -22,11 +22,11 @@ PER_POD = "<pod>"
 # SGLang 0.5.12 to 0.5.23 (--api-key, --admin-api-key, --ssl-keyfile-password), vLLM 0.33 (--api-key, --hf-token); and
 # whatever a fork calls so
 _SECRET_FLAGS = ("--api-key", "--admin-api-key", "--hf-token", "--ssl-keyfile-password")
-_SECRET_NAME = re.compile(
+_SECRET_NAME = pattern(
     r"--.*(?:api-key|secret|secret-key|access-key|password|passphrase|credentials?|auth-token)\Z"
 )
 _MANY = 1 << 30
-_FLAG = re.compile(r"--?[A-Za-z_]")
+_FLAG = pattern(r"--?[A-Za-z_]")
 _SHORTEST_BEGINNING = len("--hf")
 # JSON for storage and loaders, where credentials may stand inside: told apart, but not shown
 _DIGESTED_FLAGS = frozenset({
@@ -42,7 +42,7 @@ _ADDRESS_FLAGS = frozenset(
 _PREFIXES = ("SGLANG_", "VLLM_", "HF_", "TRANSFORMERS_", "FLASHINFER_")
 # vLLM 0.33 hashes its whole configuration, which looks at these as well
 _VLLM_PREFIXES = ("TORCH", "NCCL_", "CUDA_", "MODELSCOPE_")
-_SECRET_VARIABLE = re.compile(r"TOKEN|KEY|SECRET|PASSWORD|PASSPHRASE|CREDENTIAL")
+_SECRET_VARIABLE = pattern(r"TOKEN|KEY|SECRET|PASSWORD|PASSPHRASE|CREDENTIAL")
 _LEFT_OUT: Mapping[str, str] = {
     "SGLANG_CACHE_DIR": "the root of the path, which is put in front of the answer afterwards",
     "VLLM_CACHE_ROOT": "the root of the path",
@@ -73,7 +73,7 @@ _LEFT_OUT: Mapping[str, str] = {
 _POD_VARIABLES = ("HOSTNAME", "POD_NAME", "POD_IP", "POD_UID", "NODE_NAME", "NODE_IP", "HOST_IP")
 _SHORTEST_NAME = 4
 # what Kubernetes puts into every pod of a namespace that has a Service called like an engine
-_SERVICE_LINK = re.compile(
+_SERVICE_LINK = pattern(
     r"(?:SGLANG|VLLM|HF|TRANSFORMERS|FLASHINFER)_(?:[A-Z0-9_]+_)?"
     r"(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)\Z"
 )

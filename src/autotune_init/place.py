@@ -7,18 +7,18 @@ in one shared volume at the same moment: every step leaves either the old or the
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from autotune_init.local_files import FileState, LocalSet
 from cache_store.dataclass import dataclass
+from cache_store.pattern import pattern
 
 ASIDE_SUFFIX = ".aside"
 # a pod that was killed between two steps leaves its temporary files; no placing of a living one takes as long
 ABANDONED_S = 86400.0
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9A-Za-z_-]+\.(?:tmp|old)\Z")
+_TEMPORARY = pattern(r"\.(.+)\.[0-9A-Za-z_-]+\.(?:tmp|old)\Z")
 
 
 class PlaceFailed(Exception):  # noqa: N818 -- reads as what happened

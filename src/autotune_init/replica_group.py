@@ -12,10 +12,11 @@ import re
 from collections.abc import Mapping
 
 from cache_store.dataclass import dataclass, replace
+from cache_store.pattern import pattern
 
 # flags with the address at which an engine's nodes meet: SGLang's two spellings, and vLLM's
 MEETING_FLAGS = ("--dist-init-addr", "--nccl-init-addr", "--master-addr")
-_NUMBER = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
+_NUMBER = pattern(r"[0-9]{1,6}\Z", re.ASCII)
 _GROVE_LEADER = "-ldr"
 _GROVE_WORKER = "-wkr"
 

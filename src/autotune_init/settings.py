@@ -5,16 +5,16 @@ A misspelled variable that is silently ignored is the classic way to run without
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from autotune_init.options import BY_NAME, OPTIONS, VARIABLES, Option
 from autotune_init.store_environ import is_for_store
 from cache_store.dataclass import dataclass
 from cache_store.dataclass import field as a_field  # a setting is called `field`
+from cache_store.pattern import pattern
 
 MAX_SECONDS = 7 * 24 * 3600.0
-_SERVICE_LINK = re.compile(
+_SERVICE_LINK = pattern(
     r"(AUTOTUNE(?:_[A-Z0-9_]+?)??)_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?"
     r"|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TextIO
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from cache_store.pattern import pattern
+
+_UNPRINTABLE = pattern(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Story:

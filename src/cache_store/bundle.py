@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Final, Literal
 
 from cache_store.dataclass import dataclass, field
 from cache_store.identity import Address, Environment, Identity
 from cache_store.objects import MIB
+from cache_store.pattern import pattern
 
 BUNDLE_SCHEMA: Final = "autotune-cache/bundle/v1"
 TOMBSTONE_SCHEMA: Final = "autotune-cache/tombstone/v1"
@@ -32,7 +32,7 @@ MAX_FILE_BYTES = 16 * MIB
 MAX_FILES = 10_240
 MAX_DEPTH = 32
 
-_PLAIN_NONCE = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+_PLAIN_NONCE = pattern(r"[A-Za-z0-9_-]{1,128}\Z")
 
 
 class BadBundle(ValueError):  # noqa: N818 -- reads as what it is

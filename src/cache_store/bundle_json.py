@@ -7,7 +7,6 @@ meaning gets a new schema name. Why not pydantic: see bundle.py.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -43,10 +42,11 @@ from cache_store.json_checks import (
     truth,
 )
 from cache_store.json_depth import depth_of
+from cache_store.pattern import pattern
 
 MAX_TUNE_S: Final = 366 * 86400.0
-DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z")
-RANK_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,240}\.json\Z")
+DIGEST: Final = pattern(r"[0-9a-f]{64}\Z")
+RANK_NAME: Final = pattern(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,240}\.json\Z")
 
 
 def parse_register(body: bytes) -> Bundle | Tombstone:

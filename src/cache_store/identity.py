@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cache_store.dataclass import dataclass, field
+from cache_store.pattern import pattern
 
-_SEGMENT = re.compile(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")
-_ARCH = re.compile(r"sm[0-9]{2,4}[a-z]?\Z")
-_KEY = re.compile(r"[0-9a-f]{16,64}\Z")
-_ENVIRONMENT = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{12}\Z")
+_SEGMENT = pattern(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")
+_ARCH = pattern(r"sm[0-9]{2,4}[a-z]?\Z")
+_KEY = pattern(r"[0-9a-f]{16,64}\Z")
+_ENVIRONMENT = pattern(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{12}\Z")
 _SLUG_LENGTH = 40
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -48,8 +49,8 @@ class Address:
             ("key", _KEY, self.key),
             ("environment", _ENVIRONMENT, self.environment),
         )
-        for name, pattern, value in checks:
-            if not pattern.match(value):
+        for name, wanted, value in checks:
+            if not wanted.match(value):
                 raise BadAddress(f"not a valid {name}: {value[:80]!r}")
 
     def __str__(self) -> str:

@@ -12,13 +12,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn, TypeVar
 
+from cache_store.pattern import pattern
+
 T = TypeVar("T")
 Check = Callable[[Any], Any]
 Fields = Mapping[str, Check]
 
 MAX_TEXT: Final = 65536
 # half of a character that UTF-8 has no bytes for: JSON can spell it, and nothing could write it again
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = pattern(rb"\\u[dD][89a-fA-F]")
 
 
 class Wrong(Exception):  # noqa: N818 -- reads as what it is

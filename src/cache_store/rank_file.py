@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from cache_store.dataclass import dataclass
 from cache_store.json_depth import depth_of
+from cache_store.pattern import pattern
 
 MAX_RANK_FILE_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 64
@@ -23,10 +24,10 @@ MAX_KEY_CHARACTERS = 20_000
 MAX_KEY_DEPTH = 8
 
 # of a Python repr: quoted texts, brackets, commas, and words (numbers, True, None, torch.bfloat16)
-_TOKEN = re.compile(r"\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[(),]|[^\s(),'\"]+)")
+_TOKEN = pattern(r"\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[(),]|[^\s(),'\"]+)")
 # the op is the first element of the tuple's repr; a bucket is the first number of a shape that is no constant 1 or -1
-_OP = re.compile(r"\('([^']{1,200})'")
-_PROFILE = re.compile(r"\((\((?:-?\d+(?:, ?|,?(?=\))))+\))")
+_OP = pattern(r"\('([^']{1,200})'")
+_PROFILE = pattern(r"\((\((?:-?\d+(?:, ?|,?(?=\))))+\))")
 
 
 class BadRankFile(ValueError):  # noqa: N818 -- reads as what it is

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 
 from cache_store.dataclass import dataclass
 from cache_store.json_depth import depth_of
+from cache_store.pattern import pattern
 from cache_store.rank_file import MAX_KEY_CHARACTERS, BadRankFile, RankFile
 
 MANIFEST_NAME = "manifest.json"
@@ -26,7 +26,7 @@ MAX_ENTRY_BYTES = 64 * 1024
 MAX_ENTRIES = 10_000
 MAX_DEPTH = 64
 
-_NAME = re.compile(r"[0-9a-f]{24}\.json")
+_NAME = pattern(r"[0-9a-f]{24}\.json")
 
 
 class BadEntry(BadRankFile):

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 from autotune_init.engines.started import SHOWN, Started, Unreadable
 from cache_store.dataclass import dataclass, replace
+from cache_store.pattern import pattern
 
 __all__ = ["CommandLine", "Unreadable", "read_command"]
 
@@ -22,13 +23,13 @@ ENGINE_MODULES = {
     "vllm.entrypoints.cli.main": ("vllm", ("serve",)),
 }
 ENGINES = ("sglang", "vllm")
-_PYTHON = re.compile(r"python(?:3(?:\.[0-9]{1,2})?)?\Z")
+_PYTHON = pattern(r"python(?:3(?:\.[0-9]{1,2})?)?\Z")
 _PYTHON_SWITCHES = frozenset("bBdEiIOPqRsSuvx")
-_SCRIPT = re.compile(
+_SCRIPT = pattern(
     r"(?:.*\.(?:sh|bash|py|pl|rb)|.*entry-?point.*|(?:run|start|launch|serve)[\w.-]*)\Z", re.IGNORECASE
 )
-_KUBELETS = re.compile(r"\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z", re.ASCII)
+_KUBELETS = pattern(r"\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
+_HUB_NAME = pattern(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z", re.ASCII)
 _BEHIND = "put the engine's own command line behind --"
 
 

@@ -6,10 +6,10 @@ every timing over their ranks, and a hit skips the all-reduce. Together: ranks w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from autotune_init.engines import EngineCache
+from cache_store.pattern import pattern
 from cache_store.rank_file import RankFile, parse_key
 
 RankFiles = Mapping[str, RankFile]
@@ -25,9 +25,9 @@ _TP_RANK, _EP_RANK, _RANK_KEYED_EXTRAS = 5, 7, 20
 # SGLang 0.5.19 synchronises tactics over TP (pull request 35343); vLLM 0.27 came with FlashInfer 0.6.16
 _LOCKSTEP_SINCE: dict[str, Version] = {"sglang": (0, 5, 19), "vllm": (0, 27, 0)}
 
-_NUMBERS = re.compile(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?")
-_STAGE = re.compile(r"_pp(\d+)_")
-_INDEX = re.compile(r"_(?:tp|rank)(\d+)")
+_NUMBERS = pattern(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?")
+_STAGE = pattern(r"_pp(\d+)_")
+_INDEX = pattern(r"_(?:tp|rank)(\d+)")
 
 
 def version_of(text: str) -> Version:

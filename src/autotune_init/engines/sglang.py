@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -11,10 +10,11 @@ from autotune_init.engines import FieldValue, NotCached, Refusal
 from autotune_init.engines.sglang_versions import BY_VERSION, FIRST, LAST, LAST_WITHOUT_CACHE, Release
 from autotune_init.ranks import Rank
 from cache_store.dataclass import dataclass
+from cache_store.pattern import pattern
 
-_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:\.post\d+)?\Z")
-_FLASHINFER_VERSION = re.compile(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")
-_UUID = re.compile(r"(?:GPU-)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
+_VERSION = pattern(r"(\d+)\.(\d+)\.(\d+)(?:\.post\d+)?\Z")
+_FLASHINFER_VERSION = pattern(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")
+_UUID = pattern(r"(?:GPU-)?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\Z")
 _MEGAMOE = "flashinfer_megamoe"
 
 # EnvBool.parse, SGLang 0.5.12 to 0.5.23 srt/environ.py; any other text warns and means the default, which is true

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -11,11 +10,12 @@ from autotune_init.engines.resolution import BadResolution, Worker
 from autotune_init.engines.sglang_versions import BY_VERSION, Release
 from autotune_init.ranks import Sizes, all_ranks, ranks_of_node
 from cache_store.dataclass import dataclass, replace
+from cache_store.pattern import pattern
 
-_FOLDER = re.compile(
+_FOLDER = pattern(
     r"(?:[A-Za-z0-9_-]{1,64}/){1,4}(?P<version>[0-9][A-Za-z0-9.+_-]{0,63})/sm[0-9]{2,4}[a-z]?/(?P<key>[0-9a-f]{16,64})\Z"
 )
-_RANK_FILE = re.compile(r"[A-Za-z0-9_]{1,100}\.json\Z")
+_RANK_FILE = pattern(r"[A-Za-z0-9_]{1,100}\.json\Z")
 _KEY_FIELDS = ("model_path", "dtype", "quantization", "moe_runner_backend", "tp_size", "pp_size", "attn_dp_size",
                "config_class")  # fmt: skip
 

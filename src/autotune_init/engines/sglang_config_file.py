@@ -8,13 +8,13 @@ the word `--config` itself. tests/data/sglang_config_file_golden.json has the re
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from autotune_init.engines.sglang import Refused
 from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES
 from autotune_init.engines.sglang_words import options_of
+from cache_store.pattern import pattern
 
 REASON = "key-config-file"
 FLAG = "--config"
@@ -24,7 +24,7 @@ _SUFFIXES = (".yaml", ".yml")
 _SHOWN = 80
 # PyYAML 6.0 constructor.py, for tags that do not fit their text (`!!bool x`, `!!int ''`, `!!timestamp x`) and deep nesting
 _YAML_ALSO_RAISES = (ValueError, LookupError, AttributeError, TypeError, RecursionError, OverflowError)
-_KEY = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
+_KEY = pattern(r"[a-z0-9][a-z0-9-]*\Z")
 
 _LONG_SPELLINGS_SINCE = "0.5.23"  # before, a switch is known by its field's name only
 _DICTIONARIES_AS_JSON_SINCE = "0.5.14"  # before, as Python writes them

@@ -9,8 +9,9 @@ Sources: SGLang 0.5.12 srt/server_args.py `add_cli_args`; 0.5.23 srt/arg_groups/
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
+
+from cache_store.pattern import pattern
 
 # the parser's name of a setting -> ours, for settings that are inputs of the key or of the replica's shape
 KEY_DESTS: Mapping[str, str] = {
@@ -132,7 +133,7 @@ _HARMLESS_BEGINNINGS = (
     "SGLANG_TORCH_PROFILER",
 )
 # what Kubernetes puts into every pod of a namespace that has a Service named sglang or sglang-...
-_SERVICE_LINK = re.compile(
+_SERVICE_LINK = pattern(
     r"SGLANG_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)\Z"
 )
 DP_RANK_VARIABLE = "SGLANG_DP_RANK"  # sets the dp rank in the file name: srt/managers/scheduler.py

@@ -7,7 +7,6 @@ release really has (sglang_options.py).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -15,9 +14,10 @@ from autotune_init.engines.sglang_choices import CHOICES
 from autotune_init.engines.sglang_options import OPTIONS
 from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES, Release
 from cache_store.dataclass import dataclass, field
+from cache_store.pattern import pattern
 
 _LONGEST_SHOWN = 80
-_NEGATIVE_NUMBER = re.compile(r"-\d+\Z|-\d*\.\d+\Z")
+_NEGATIVE_NUMBER = pattern(r"-\d+\Z|-\d*\.\d+\Z")
 _FEWEST_AND_MOST = {"one": (1, 1), "none": (0, 0), "some": (1, None), "any": (0, None), "maybe": (0, 1)}
 
 Value = str | bool | tuple[str, ...]
