@@ -66,15 +66,15 @@ def forget_loaded(ours):
 
 def load():
     # type: () -> Callable[[], NoReturn]
-    """The program's entry, with the one compiled module that every run needs. Raises whatever keeps it from loading."""
-    import pydantic.plugin._loader
-    import pydantic_core  # noqa: F401 -- its wheel is for one C library and one Python
+    """The program's entry, with the one compiled module that a hit needs. Raises whatever keeps it from loading.
+
+    What else is compiled is for the same C library and Python. pydantic above all waits until somebody tunes: it takes
+    80 ms.
+    """
+    import obstore  # noqa: F401 -- to see whether it can be loaded here
 
     from autotune_init.__main__ import main
 
-    # pydantic would read the entry points of all 300 packages of an engine's image (0.2 s), and load plugins that were
-    # installed for another pydantic. PYDANTIC_DISABLE_PLUGINS=1 is the public switch, which children would inherit
-    pydantic.plugin._loader._plugins = {}  # noqa: SLF001 -- of the one release that the lock names
     return main
 
 

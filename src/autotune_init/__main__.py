@@ -23,6 +23,9 @@ def main() -> NoReturn:
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     environ = dict(os.environ)  # noqa: TID251 -- read once, here
     _lend_to_the_store(environ)
+    # or pydantic would read the entry points of all 300 packages of an engine's image (0.2 s), and load plugins that were
+    # installed for another pydantic. Children get `environ`, which does not have it
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "1"  # noqa: TID251 -- read by pydantic alone
     code = run(sys.argv[1:], environ, sys.stdin, sys.stdout, sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
