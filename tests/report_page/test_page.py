@@ -146,6 +146,21 @@ def test_by_keyboard_alone(opened, fleet):
     assert page.evaluate("document.activeElement.className") == "open", "where it was opened"
 
 
+def test_given_filters_when_the_link_skips_to_the_inventory_then_they_stay(opened, fleet):
+    page = opened(fleet)
+    page.fill("#q", "h100")
+    wait_found(page, lambda count: count < found(page)[1])
+    asked, count = page.url, found(page)[0]
+    page.evaluate("addEventListener('hashchange', () => { window.hasSkipped = true; })")
+
+    page.locator("a.skip").press("Enter")
+    page.wait_for_function("window.hasSkipped")
+
+    assert (page.input_value("#q"), found(page)[0]) == ("h100", count)
+    assert page.url == asked
+    assert page.evaluate("document.activeElement.id") == "inventory"
+
+
 def test_the_address_keeps_what_was_asked(opened, fleet):
     page = opened(fleet)
     page.fill("#q", "h100")

@@ -179,7 +179,8 @@
   $("before").addEventListener("click", () => { start = Math.max(0, start - PAGE); draw(); });
   $("after").addEventListener("click", () => { start += PAGE; draw(); });
   $("theme").addEventListener("click", () => { document.documentElement.dataset.theme = isDark() ? "light" : "dark"; nameTheme(); });
-  addEventListener("hashchange", restore);
+  // the link that skips to the inventory asks for a place, and nothing of the filters
+  addEventListener("hashchange", () => { if ($(location.hash.slice(1))) remember(); else restore(); });
   nameTheme();
   restore();
 })();
