@@ -5,7 +5,6 @@ The answer is text from outside until `settle_key.cache_of` has checked it. Dead
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,7 @@ from autotune_init.nvml import NoGpu, visible_gpus
 from autotune_init.tuners import TunerFailed
 from autotune_init.tuners.inside_call import Interpreter, ask_inside
 from cache_store.dataclass import dataclass
+from cache_store.sha256 import sha256_hex
 
 # engine -> the program in inside/
 PROGRAMS: Mapping[str, str] = {"sglang": "resolve_sglang.py", "vllm": "resolve_vllm.py"}
@@ -162,7 +162,7 @@ def code_of(packages: InstalledPackages, engine: str) -> EngineCode:
 
 
 def _digest_of_lines(lines: list[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return sha256_hex("\n".join(lines).encode())
 
 
 def _digest_of_modules(package: Path | None) -> str | None:
@@ -170,7 +170,7 @@ def _digest_of_modules(package: Path | None) -> str | None:
         return None
     return _digest_of_lines(
         [
-            f"{module.relative_to(package)} {hashlib.sha256(module.read_bytes()).hexdigest()}"
+            f"{module.relative_to(package)} {sha256_hex(module.read_bytes())}"
             for module in sorted(package.rglob("*.py"))
         ]
     )

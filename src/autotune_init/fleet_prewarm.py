@@ -7,7 +7,6 @@ kubelet restarts (kubernetes#138446).
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from autotune_init.fleet_pods import ANNOTATION, INIT, PRODUCT, PROGRAM, Raw
 from autotune_init.fleet_rows import Row
 from autotune_init.fleet_template import Engine, run_arguments
 from cache_store.dataclass import dataclass
+from cache_store.sha256 import sha256_hex
 
 PROGRAM_DIR = "/opt/autotune"
 CACHE_VOLUME = "autotune-cache"
@@ -88,7 +88,7 @@ def plan_jobs(rows: Iterable[Row], choices: Choices) -> Plan:
 def job_name(wants: Wanted, gpu: str) -> str:
     """The same for the same bundle and GPU, so that a second run finds the first one's Job."""
     text = f"{wants.address}|{wants.draft or ''}|{gpu}"
-    return f"autotune-prewarm-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"autotune-prewarm-{sha256_hex(text.encode())[:12]}"
 
 
 def job_of(name: str, row: Row, engine: Engine, wants: Wanted, choices: Choices) -> dict[str, Any]:

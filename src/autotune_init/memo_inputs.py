@@ -7,13 +7,13 @@ deployment's answer to another, so prefixes are taken whole and exceptions are n
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
 from autotune_init.engines import Question
 from cache_store.dataclass import dataclass
 from cache_store.pattern import pattern
+from cache_store.sha256 import sha256_hex
 
 SCHEMA = "autotune-cache/resolution-inputs/v1"
 HIDDEN = "***"
@@ -161,11 +161,11 @@ def digest_of_json(document: Mapping[str, object] | None) -> str | None:
     """Of what the file says, however it is laid out."""
     if document is None:
         return None
-    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256_hex(json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
 
 
 def digest_of_text(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+    return None if text is None else sha256_hex(text.encode())
 
 
 def _rule_of(flag: str) -> tuple[str, int]:
@@ -187,7 +187,7 @@ def _shown(value: str, rule: str) -> str:
     if rule == "address":
         return PER_POD
     if rule == "digest":
-        return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
+        return f"sha256:{sha256_hex(value.encode())}"
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
@@ -31,6 +30,7 @@ from autotune_init.supervise import Stopped, Supervisor
 from autotune_init.temporary import with_temporary
 from autotune_init.workload import Workload, flag_value, learn_workload
 from cache_store.bundle import Provenance
+from cache_store.chance import FreshChance
 from cache_store.clock import SystemClock, fresh_nonce
 from cache_store.dataclass import dataclass, replace
 from cache_store.group_place import GroupPlace
@@ -263,7 +263,7 @@ class _Run:
             tune_request=lambda: self._request(cache, workload, facts),
             clock=self.clock,
             stop=self.clock.stop,
-            rng=random.Random(fresh_nonce()),  # noqa: S311 -- jitter, not secrets
+            rng=FreshChance(),
             nonce=fresh_nonce,
             on_step=lambda step: self._tell_step(step, cache),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from autotune_init.expected_keys import Expected
 from autotune_init.outcomes import Outcome
 from autotune_init.place import Ownership, Placed
 from cache_store.bundle import Bundle, Provenance
+from cache_store.chance import Chance
 from cache_store.clock import Clock
 from cache_store.dataclass import dataclass, field
 from cache_store.group_place import GroupPlace
@@ -77,7 +77,7 @@ class Tools:
     tune_request: Callable[[], TuneRequest]
     clock: Clock
     stop: threading.Event
-    rng: random.Random
+    rng: Chance
     nonce: Callable[[], str]
     on_step: Callable[[Step], None] | None = None
 

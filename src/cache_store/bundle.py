@@ -10,7 +10,6 @@ hit's 230 (docs/evidence/hit-path.json).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -19,6 +18,7 @@ from cache_store.dataclass import dataclass, field
 from cache_store.identity import Address, Environment, Identity
 from cache_store.objects import MIB
 from cache_store.pattern import pattern
+from cache_store.sha256 import sha256_hex
 
 BUNDLE_SCHEMA: Final = "autotune-cache/bundle/v1"
 TOMBSTONE_SCHEMA: Final = "autotune-cache/tombstone/v1"
@@ -208,7 +208,7 @@ def is_copy_name(name: str) -> bool:
 
 
 def digest_of(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
+    return sha256_hex(body)
 
 
 def check_contents(bundle: Bundle) -> None:

@@ -13,10 +13,10 @@ library sent twice, and a 409 is not "exists". Idea and simulator: SlateDB's put
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator
 from datetime import datetime
 
+from cache_store.chance import Chance
 from cache_store.claim import (
     CoolingDown,
     MayTake,
@@ -97,7 +97,7 @@ class Participant:
         *,
         holder: str,
         rules: Rules,
-        rng: random.Random,
+        rng: Chance,
         nonce: Callable[[], str],
         monotonic: Callable[[], float],
         now: Callable[[], datetime],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import Final
 
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address, canonical_json
+from cache_store.sha256 import sha256_hex
 
 FOLDER: Final = "_groups/"
 MAX_PODS = 256
@@ -31,4 +31,4 @@ class GroupPlace:
     def key(self) -> str:
         slug = re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-")[:40].strip("-") or "group"
         whole = canonical_json([self.scope, self.name, self.size, str(self.address)])
-        return f"{FOLDER}{slug}-{hashlib.sha256(whole).hexdigest()[:16]}/roll.json"
+        return f"{FOLDER}{slug}-{sha256_hex(whole)[:16]}/roll.json"

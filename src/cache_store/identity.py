@@ -9,7 +9,6 @@ all sm90, and a file from the wrong one is ignored by the engine and never overw
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from types import MappingProxyType
 
 from cache_store.dataclass import dataclass, field
 from cache_store.pattern import pattern
+from cache_store.sha256 import sha256_hex
 
 _SEGMENT = pattern(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")
 _ARCH = pattern(r"sm[0-9]{2,4}[a-z]?\Z")
@@ -109,7 +109,7 @@ class Environment:
         """`<gpu-slug>-<hash12>`: readable first, exact last."""
         slug = re.sub(r"[^a-z0-9]+", "-", self.metadata["gpu"].lower()).strip("-")[:_SLUG_LENGTH].strip("-")
         text = canonical_json({"metadata": dict(self.metadata), "extra": dict(self.extra)})
-        return f"{slug or 'gpu'}-{hashlib.sha256(text).hexdigest()[:12]}"
+        return f"{slug or 'gpu'}-{sha256_hex(text)[:12]}"
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,7 @@ class Selection:
             self.flashinfer_version in (None, address.flashinfer_version)
             and self.arch in (None, address.arch)
             and address.key.startswith(self.key or "")
-            and _slug(self.gpu or "") in address.environment
+            and (self.gpu is None or _slug(self.gpu) in address.environment)
         )
 
 

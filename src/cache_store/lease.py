@@ -5,10 +5,10 @@ The lease saves GPU time and decides nothing: whoever loses it goes on and is ju
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator
 from datetime import datetime
 
+from cache_store.chance import Chance
 from cache_store.claim import Claim, CoolingDown, MayTake, MustWait, Rules, judge, parse_claim
 from cache_store.register import Unreachable
 from cache_store.steps import Absent, Answer, Done, ReadClaim, Seen, Step, Wait, WriteClaim, expect
@@ -32,7 +32,7 @@ class Lease:
         *,
         holder: str,
         rules: Rules,
-        rng: random.Random,
+        rng: Chance,
         nonce: Callable[[], str],
         monotonic: Callable[[], float],
         now: Callable[[], datetime],

@@ -11,13 +11,13 @@ a fresh nonce: an ETag is the MD5 of the body, and a bundle put back byte for by
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
 from typing import Any
 
 from cache_store.bundle import BadBundle, Bundle, Tombstone, copy_name, digest_of, is_copy_name
 from cache_store.bundle_json import parse_register, revised
+from cache_store.chance import Chance
 from cache_store.claim import Claim, UnreadableClaim, parse_claim
 from cache_store.dataclass import replace
 from cache_store.identity import Address
@@ -58,7 +58,7 @@ class Operator:
         address: Address,
         order: Order,
         *,
-        rng: random.Random,
+        rng: Chance,
         nonce: Callable[[], str],
         now: Callable[[], datetime],
     ) -> None:

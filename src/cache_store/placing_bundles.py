@@ -7,11 +7,11 @@ Whatever is answered but 200 is read back: 412 can be our own success, 409 is no
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 from cache_store.bundle import MAX_REGISTER_BYTES, Bundle
 from cache_store.bundle_json import parse_register
+from cache_store.chance import Chance
 from cache_store.clock import Clock
 from cache_store.dataclass import dataclass
 from cache_store.errors import RETRYABLE, ErrorKind, StoreError
@@ -33,7 +33,7 @@ class Placer:
 
     store: ObjectStore
     clock: Clock
-    rng: random.Random
+    rng: Chance
     nonce: Callable[[], str]
     over_retired: bool = False
     is_dry: bool = False

@@ -9,11 +9,11 @@ every commit in two phases; the window is the time from the pod's own write to t
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Generator
 from datetime import datetime
 from typing import NoReturn
 
+from cache_store.chance import Chance
 from cache_store.dataclass import dataclass
 from cache_store.group_place import GroupPlace
 from cache_store.group_roll import (
@@ -102,7 +102,7 @@ class Settling:
         patience_until: float,
         deadline: float,
         is_bound: bool,
-        rng: random.Random,
+        rng: Chance,
         nonce: Callable[[], str],
         monotonic: Callable[[], float],
         now: Callable[[], datetime],

@@ -11,7 +11,6 @@ else is a miss. So one entry needs no other one, and two stores of one environme
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 
@@ -19,6 +18,7 @@ from cache_store.dataclass import dataclass
 from cache_store.json_depth import depth_of
 from cache_store.pattern import pattern
 from cache_store.rank_file import MAX_KEY_CHARACTERS, BadRankFile, RankFile
+from cache_store.sha256 import sha256_hex
 
 MANIFEST_NAME = "manifest.json"
 ENTRIES_FOLDER = "entries"
@@ -44,7 +44,7 @@ class StoreEntry:
 
 def entry_name(key: str) -> str:
     """The name of the file that FlashInfer keeps `key` in."""
-    return hashlib.sha256(key.encode()).hexdigest()[:24] + ".json"
+    return sha256_hex(key.encode())[:24] + ".json"
 
 
 def parse_entry(name: str, body: bytes) -> StoreEntry:

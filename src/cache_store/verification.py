@@ -9,7 +9,6 @@ spells the environment out. Not checked: whether a tactic is any good, and who w
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 
@@ -18,6 +17,7 @@ from cache_store.bundle_json import parse_register, read_register
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address
 from cache_store.json_depth import depth_of
+from cache_store.sha256 import sha256_hex
 from cache_store.store_entries import MANIFEST_NAME
 
 MAX_RANK_FILE_DEPTH = 2 * MAX_DEPTH
@@ -119,9 +119,7 @@ def _check_store_file(names: list[str], body: bytes, metadata: Mapping[str, str]
             return [Finding("rank-file-foreign", MANIFEST_NAME, _difference(written, metadata))]
         return []
     key = document.get("key")
-    belongs = (
-        hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:24] if isinstance(key, str) else ""
-    )
+    belongs = sha256_hex(key.encode("utf-8", "surrogatepass"))[:24] if isinstance(key, str) else ""
     if names != [f"{belongs}.json"]:
         told = f"its key belongs to {belongs}.json" if belongs else "it has no key"
         return [Finding("rank-file-foreign", names[0], f"FlashInfer would not serve it: {told}")]

@@ -11,12 +11,12 @@ workload costs a tune and can do no harm: each entry says itself what it is for.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from autotune_init.engines import EngineCache, FieldValue, Input, Question, Refusal
+from cache_store.sha256 import sha256_hex
 
 SCHEMA = "v2"
 RELEASES = ("0.7.0", "0.7.0.post1", "0.7.1", "0.7.2", "0.7.2.post1")
@@ -53,7 +53,7 @@ def env_hash(metadata: Mapping[str, str]) -> str:
         raise BadMetadata(f"FlashInfer {metadata['flashinfer_version'][:40]!r} is not one of {known}")
     manifest = {**metadata, "cache_schema": SCHEMA}
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return sha256_hex(canonical.encode())[:16]
 
 
 def environment_directory(root: str, metadata: Mapping[str, str]) -> str:
@@ -112,7 +112,7 @@ def store_below(question: Question, root: str, source: str) -> EngineCache | Ref
         engine_version=question.engine_version,
         flashinfer_version=question.flashinfer_version,
         arch=f"sm{question.capability[0]}{question.capability[1]}",
-        key=hashlib.sha256(text.encode()).hexdigest()[:16],
+        key=sha256_hex(text.encode())[:16],
         key_text=text,
         inputs=(
             Input("env_hash", environment, "FlashInfer's metadata, flashinfer/autotune_cache.py"),
@@ -162,4 +162,4 @@ def _workload(question: Question) -> tuple[str, str]:
 
 def _digest(value: object) -> str:
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return sha256_hex(canonical.encode())

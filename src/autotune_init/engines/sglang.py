@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -11,6 +10,7 @@ from autotune_init.engines.sglang_versions import BY_VERSION, FIRST, LAST, LAST_
 from autotune_init.ranks import Rank
 from cache_store.dataclass import dataclass
 from cache_store.pattern import pattern
+from cache_store.sha256 import sha256_hex
 
 _VERSION = pattern(r"(\d+)\.(\d+)\.(\d+)(?:\.post\d+)?\Z")
 _FLASHINFER_VERSION = pattern(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")
@@ -89,7 +89,7 @@ def key_text(release: Release, resolved: Resolved) -> str:
 
 
 def key_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256_hex(text.encode())[:16]
 
 
 def directory(root: str, flashinfer_version: str, capability: tuple[int, int], key: str) -> str:

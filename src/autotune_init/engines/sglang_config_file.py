@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from autotune_init.engines.sglang import Refused
-from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES
+from autotune_init.engines.sglang_versions import BY_VERSION, PLACES
 from autotune_init.engines.sglang_words import options_of
 from cache_store.pattern import pattern
 
@@ -182,9 +182,5 @@ def _written(key: str, value: object, write: Callable[[object], str]) -> str:
 
 def _is_within(version: str, span: tuple[str, str | None]) -> bool:
     since, until = span
-    at = _position(version)
-    return at >= _position(since) and (until is None or at < _position(until))
-
-
-def _position(version: str) -> int:
-    return RELEASES.index(BY_VERSION[version])
+    at = PLACES[version]
+    return at >= PLACES[since] and (until is None or at < PLACES[until])

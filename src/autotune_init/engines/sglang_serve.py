@@ -7,7 +7,7 @@ Source: SGLang 0.5.12 to 0.5.23 cli/serve.py, `_extract_model_type_override`; si
 from __future__ import annotations
 
 from autotune_init.engines.sglang import Refused
-from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES
+from autotune_init.engines.sglang_versions import BY_VERSION, PLACES
 
 PROGRAM = "sglang serve"
 _MODEL_TYPE = "--model-type"
@@ -26,7 +26,7 @@ def parsers_argv(argv: tuple[str, ...], release_version: str) -> tuple[str, ...]
     model_type, words = _without_model_type(argv)
     if model_type not in _LANGUAGE_MODELS:
         raise Refused("undecidable", f"{_MODEL_TYPE} {model_type[:_SHOWN]!r} is served by another program")
-    takes_model = RELEASES.index(BY_VERSION[release_version]) >= RELEASES.index(BY_VERSION[_POSITIONAL_SINCE])
+    takes_model = PLACES[release_version] >= PLACES[_POSITIONAL_SINCE]
     if takes_model and words and not words[0].startswith("-"):
         return ("--model-path", *words)
     return words

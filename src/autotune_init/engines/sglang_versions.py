@@ -67,6 +67,7 @@ RELEASES: tuple[Release, ...] = (
 )
 
 BY_VERSION = {release.version: release for release in RELEASES}
+PLACES = {release.version: place for place, release in enumerate(RELEASES)}
 FIRST, LAST = RELEASES[0].version, RELEASES[-1].version
 
 # 0.5.11 and before call flashinfer.autotune() without a path: they tune at every start
@@ -75,4 +76,4 @@ LAST_WITHOUT_CACHE = (0, 5, 11)
 
 def is_from(release: Release, version: str) -> bool:
     """Whether `release` is `version` or a later one."""
-    return RELEASES.index(release) >= RELEASES.index(BY_VERSION[version])
+    return PLACES[release.version] >= PLACES[version]

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from autotune_init.engines.sglang_choices import CHOICES
 from autotune_init.engines.sglang_options import OPTIONS
-from autotune_init.engines.sglang_versions import BY_VERSION, RELEASES, Release
+from autotune_init.engines.sglang_versions import PLACES, Release
 from cache_store.dataclass import dataclass, field
 from cache_store.pattern import pattern
 
@@ -61,7 +61,7 @@ class Typed:
 
 
 def options_of(release: Release) -> Mapping[str, Option]:
-    return _options(RELEASES.index(release))
+    return _options(PLACES[release.version])
 
 
 @lru_cache(maxsize=2)
@@ -71,7 +71,7 @@ def _options(at: int) -> Mapping[str, Option]:
     for line in OPTIONS.splitlines():
         if not line.startswith("--"):
             since, until, count = line.split()
-            is_here = _position(since) <= at <= _position(until)
+            is_here = PLACES[since] <= at <= PLACES[until]
         elif is_here:
             for one in line.split():
                 flag, _, dest = one.partition("=")
@@ -86,19 +86,15 @@ def _choices(at: int) -> Mapping[str, frozenset[str]]:
     for line in CHOICES.splitlines():
         if not line.startswith(" "):
             since, until, dest = line.split()
-            is_here = _position(since) <= at <= _position(until)
+            is_here = PLACES[since] <= at <= PLACES[until]
         elif is_here:
             found[dest] = found.get(dest, frozenset()) | frozenset(line.split())
     return found
 
 
-def _position(version: str) -> int:
-    return RELEASES.index(BY_VERSION[version])
-
-
 def read_argv(argv: tuple[str, ...], release: Release) -> Typed:
     """Every word accounted for; `argv` is what follows the program's name."""
-    options, choices = options_of(release), _choices(RELEASES.index(release))
+    options, choices = options_of(release), _choices(PLACES[release.version])
     values: dict[str, Value] = {}
     flags: dict[str, str] = {}
     problems: list[NotUnderstood] = []

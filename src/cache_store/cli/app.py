@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from cache_store import __version__
+from cache_store.chance import FreshChance
 from cache_store.cli import (
     claims,
     completion,
@@ -125,7 +125,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     session = Session(
         environ=environ,
         clock=SystemClock(),
-        rng=random.Random(fresh_nonce()),  # noqa: S311 -- jitter, not secrets
+        rng=FreshChance(),
         nonce=fresh_nonce,
         opener=open_store,
     )

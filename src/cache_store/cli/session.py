@@ -6,13 +6,13 @@ The options are taken before and after the command's name; the later one wins.
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import click
 
+from cache_store.chance import Chance
 from cache_store.clock import Clock
 from cache_store.dataclass import dataclass, replace
 from cache_store.errors import ADVICE, StoreError
@@ -52,7 +52,7 @@ class Session:
 
     environ: Mapping[str, str]
     clock: Clock
-    rng: random.Random
+    rng: Chance
     nonce: Callable[[], str]
     opener: Opener
     store_option: str | None = None

@@ -7,7 +7,6 @@ system that hangs cannot be given a time limit, so neither can these calls.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written
 from cache_store.objects.keys import check_key, folder_of
 from cache_store.objects.version_files import HIDDEN, NoHardLinksError, Version, VersionedFile
+from cache_store.sha256 import sha256_hex
 
 READ_TRIES = 8
 
@@ -190,7 +190,7 @@ def _read(path: Path, limit_bytes: int) -> tuple[bytes, float]:
 
 
 def _etag(number: int, body: bytes) -> str:
-    return f'"{number}-{hashlib.sha256(body).hexdigest()[:32]}"'
+    return f'"{number}-{sha256_hex(body)[:32]}"'
 
 
 def _utc(seconds: float) -> datetime:

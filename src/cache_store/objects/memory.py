@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,6 +12,7 @@ from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written
 from cache_store.objects.keys import check_key, folder_of
+from cache_store.sha256 import sha256_hex
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class MemoryStore:
         pass
 
     def _keep(self, key: str, body: bytes) -> Written:
-        etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+        etag = f'"{sha256_hex(body)[:32]}"'
         self._kept[key] = _Kept(bytes(body), etag, self._now())
         return Written(etag)
 

@@ -6,11 +6,11 @@ those, after it has read back (`coordination`).
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+from cache_store.chance import Chance
 from cache_store.clock import Clock
 from cache_store.dataclass import dataclass
 from cache_store.errors import StoreError
@@ -36,7 +36,7 @@ class Retrying:
     """`store`, with patience. Raises the last error; `Cancelled` as soon as the clock says so."""
 
     def __init__(
-        self, store: ObjectStore, *, clock: Clock, rng: random.Random, backoff: Backoff | None = None
+        self, store: ObjectStore, *, clock: Clock, rng: Chance, backoff: Backoff | None = None
     ) -> None:
         self._store = store
         self._clock = clock
