@@ -9,7 +9,7 @@ import sys
 from typing import NoReturn
 
 from autotune_init.main import run
-from autotune_init.store_environ import is_for_store, store_environ
+from cache_store.store_environ import is_for_store, store_environ
 
 # a hit makes nothing that needs collecting, and looking for it takes 5 of its 90 ms; a tune still meets a few collections
 _COLLECT_EVERY = 100_000
@@ -22,7 +22,11 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     environ = dict(os.environ)  # noqa: TID251 -- read once, here
-    _lend_to_the_store(environ)
+    if any(is_for_store(name) for name in environ):
+        from cache_store.process_environ import lend
+
+        # children are handed `environ`, as the engine has it
+        lend(store_environ(environ))
     # or pydantic would read the entry points of all 300 packages of an engine's image (0.2 s), and load plugins that were
     # installed for another pydantic. Children get `environ`, which does not have it
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "1"  # noqa: TID251 -- read by pydantic alone
@@ -31,17 +35,6 @@ def main() -> NoReturn:
     sys.stderr.flush()
     # not sys.exit: a thread may hang in a store call or a dead mount for ever, and interpreter shutdown waits for it
     os._exit(code)
-
-
-def _lend_to_the_store(environ: dict[str, str]) -> None:
-    """The clients, obstore and botocore, also read the process's own variables. Children are handed `environ`, as the engine has it."""
-    if not any(is_for_store(name) for name in environ):
-        return
-    process = os.environ  # noqa: TID251 -- written once, here
-    wanted = store_environ(environ)
-    for name in environ.keys() - wanted.keys():
-        del process[name]
-    process.update(wanted)
 
 
 if __name__ == "__main__":

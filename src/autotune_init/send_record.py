@@ -12,10 +12,10 @@ from typing import Literal, cast
 
 from autotune_init.report import Report
 from autotune_init.settings import Settings
-from autotune_init.store_environ import store_environ
 from autotune_init.story import Story
 from cache_store.clock import Clock, fresh_nonce
 from cache_store.errors import StoreError
+from cache_store.store_environ import store_environ
 
 BUDGET_S = 2.0  # of a pod that could start by now
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autotune_init.options import BY_NAME, OPTIONS, VARIABLES, Option
-from autotune_init.store_environ import is_for_store
 from cache_store.dataclass import dataclass
 from cache_store.dataclass import field as a_field  # a setting is called `field`
 from cache_store.pattern import pattern
+from cache_store.store_environ import is_for_store
 
 MAX_SECONDS = 7 * 24 * 3600.0
 _SERVICE_LINK = pattern(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, cast
 
 from autotune_init.settings import Settings
-from autotune_init.store_environ import store_environ
+from cache_store.chance import FreshChance
 from cache_store.clock import Clock, fresh_nonce
 from cache_store.objects import ObjectStore
 from cache_store.objects.counting import Counting
 from cache_store.objects.retrying import Backoff, Retrying
+from cache_store.store_environ import store_environ
 
 if TYPE_CHECKING:
     from cache_store.register import Unreachable
@@ -55,7 +55,7 @@ class StoreAccess:
         self._lent = _Lent(
             self._counting,
             clock=self._clock,
-            rng=random.Random(fresh_nonce()),  # noqa: S311 -- jitter, not secrets
+            rng=FreshChance(),
             backoff=Backoff(attempts=4, total_s=PATIENCE * self._settings.request_timeout_s),
         )
         return self._lent

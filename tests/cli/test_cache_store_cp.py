@@ -231,3 +231,28 @@ def test_the_destination_on_another_server(shop, s3, tmp_path):
 
     assert done.code == 0, done.stderr
     assert stored(open_store(s3.url, environ=s3.environ)) == stored(store)
+
+
+def test_given_a_variable_that_nobody_reads_when_copied_then_it_is_told(shop):
+    environ = {"AUTOTUNE_STORE": "s3://models/autotune", "AUTOTUNE_TO_REGION": "eu-central-1"}
+
+    done = shop("cp", PROD, "--yes", "--json", environ=environ)
+
+    assert (done.code, done.error["kind"]) == (ExitCode.USAGE, "usage")
+    assert "AUTOTUNE_TO_REGION" in done.error["message"]
+    assert "AUTOTUNE_TO_AWS_REGION" in done.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({}, ExitCode.USAGE),
+        ({"AUTOTUNE_TO_AWS_ACCESS_KEY_ID": "other"}, ExitCode.USAGE),
+        ({"AUTOTUNE_TO_AWS_ENDPOINT_URL": "http://here/"}, ExitCode.USAGE),
+        ({"AUTOTUNE_TO_AWS_ENDPOINT_URL": "http://there"}, ExitCode.NOT_FOUND),
+    ],
+)
+def test_the_same_url_is_another_store_at_another_endpoint_alone(shop, more, code):
+    environ = {"AUTOTUNE_STORE": PROD, "AWS_ENDPOINT_URL": "http://here"} | more
+
+    assert shop("cp", PROD, "--yes", environ=environ).code == code  # nothing is there to be copied

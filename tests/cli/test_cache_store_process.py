@@ -107,6 +107,30 @@ def test_the_store_of_a_real_s3_server(start, s3):
     assert [entry.key for entry in store.list(".probe/")] == []
 
 
+def test_what_ls_remembers_of_a_real_s3_server_ends_with_the_etag(start, s3, tmp_path):
+    store = open_store(s3.url, environ=s3.environ)
+    store.put_if_absent(identity().address.bundle_key, bundle().encode())
+    store.put_if_absent(
+        identity(key="b" * 16).address.bundle_key, bundle(who=identity(key="b" * 16)).encode()
+    )
+    environ = {**s3.environ, "AUTOTUNE_STORE": s3.url, "XDG_CACHE_HOME": str(tmp_path)}
+
+    def states():
+        told = start("ls", "--json", environ=environ).communicate(timeout=60)[0]
+        return [row["state"] for row in check_document(json.loads(told))["bundles"]]
+
+    assert states() == ["published", "published"]
+    (file,) = (tmp_path / "autotune-cache").iterdir()
+    assert len(file.read_text().splitlines()) == 3  # the server's listing told ETags: both are known
+    # had they been read again, the word that stands there now would not be believed
+    file.write_text(file.read_text().replace('["published"', '["quarantined"'))
+    assert states() == ["quarantined", "quarantined"]
+
+    gone = start("retire", "bbbb", "--reason", "test", "--yes", environ=environ)
+    assert gone.wait(timeout=60) == 0
+    assert states() == ["quarantined", "tombstone"]
+
+
 def test_the_variable_a_directory_that_is_not_there_and_no_command(start, tmp_path):
     gone = start("ls", "--json", environ={"AUTOTUNE_STORE": (tmp_path / "gone").as_uri()})
     nothing = start()

@@ -36,7 +36,9 @@ EVIDENCE = r"docs/evidence/.*\.md"
 CLUSTER = r"tools/cluster/README\.md"
 NOT_RUNBOOK = rf"(?!{RUNBOOK}|{OVERLAYS}|docs/install\.md).*"
 # what stands below those targets costs hours, whole engines, or a machine's network
-NOT_IN_THE_GATE = "make (bench|bench-fleet|bench-peers|demo-gpu|test-engines|test-processes|test-stores|sbom)"
+NOT_IN_THE_GATE = (
+    "make (bench|bench-fleet|bench-ops|bench-peers|demo-gpu|test-engines|test-processes|test-stores|sbom)"
+)
 
 ROWS = (
     # -- our programs
@@ -55,6 +57,8 @@ ROWS = (
     Row(OVERLAYS, r"docker build --target engine .+", "nowhere", reason="it pulls an engine's image; "
         "tests/image_e2e/test_images.py builds the same target with buildah"),
     Row(OVERLAYS, r"python -m tools\.charts\.fetch", "nowhere", reason="downloads; tests/overlays call it from Python"),
+    Row(r"docs/cli-cache-store\.md", r"(export AUTOTUNE_TO_|cache-store --store \S+ cp ).+", "test",
+        "tests/stores/live/test_two_servers.py", "TYPED"),
     # -- helm and kubectl on the other pages
     Row(r".*README\.md", r"(helm install|kubectl --namespace models patch) .+", "api server"),
     Row(r"(?!docs/runbook).*", r"(helm (install|test|uninstall)|kubectl (apply|describe pod))", "api server"),
@@ -70,6 +74,7 @@ ROWS = (
     Row(EVIDENCE, r"python tests/gpu/.+", "nowhere", reason="it needs a GPU with torch and FlashInfer"),
     Row(EVIDENCE, r"python benchmarks/(gpu_start|pod_start|admission)\.py.*", "nowhere", reason="it needs a GPU or a cluster"),
     Row(EVIDENCE, r"python benchmarks/(crowd|spoiled_store|growth)\.py.*", "nowhere", reason="minutes, and peers that `make bench-peers` fetches"),
+    Row(EVIDENCE, r"python -m benchmarks\.ops_cli .+", "nowhere", reason="a quarter of an hour, and s5cmd"),
     Row(ANY, r"python benchmarks/metrics_cost\.py --sdk PYTHON", "nowhere", reason="a Python with another SDK is needed"),
     Row(EVIDENCE, r"python tools/(count_sglang_answers|test_engines)\.py.*", "nowhere", reason="minutes, or whole engines"),
     Row(EVIDENCE, r"python -m tests\.processes .+", "nowhere", reason="a quarter of an hour, root, and for one radosgw"),

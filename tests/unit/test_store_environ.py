@@ -1,9 +1,12 @@
 """Whose credentials the store is asked with, where the container has those of another bucket."""
 
+import os
+
 import pytest
 
 from autotune_init.settings import refuse_unknown_variables
-from autotune_init.store_environ import is_for_store, store_environ
+from cache_store.process_environ import lent
+from cache_store.store_environ import DESTINATION_PREFIX, is_for_store, store_environ
 
 ENGINE = {
     "HOME": "/root",
@@ -66,3 +69,33 @@ def test_they_are_no_unknown_settings_and_their_misspelling_is():
     refuse_unknown_variables({"AUTOTUNE_STORE_AWS_REGION": "x"})
     with pytest.raises(ValueError, match="AUTOTUNE_STORE_AWSREGION"):
         refuse_unknown_variables({"AUTOTUNE_STORE_AWSREGION": "x"})
+
+
+def test_the_destination_of_cp_is_told_apart_from_the_store():
+    said = {"AUTOTUNE_TO_AWS_ACCESS_KEY_ID": "there", "AUTOTUNE_STORE_AWS_REGION": "here"}
+
+    seen = store_environ(ENGINE | said, DESTINATION_PREFIX)
+
+    assert seen["AWS_ACCESS_KEY_ID"] == "there"
+    assert "AWS_SECRET_ACCESS_KEY" not in seen
+    assert "AWS_SESSION_TOKEN" not in seen
+    assert seen["AWS_DEFAULT_REGION"] == "us-east-1"
+    assert not any(name.startswith("AUTOTUNE_TO_") for name in seen)
+
+
+def test_a_key_for_the_store_is_signed_with_where_the_container_reads_its_models_unsigned():
+    public = {"AWS_SKIP_SIGNATURE": "true"}
+
+    assert "AWS_SKIP_SIGNATURE" not in store_environ(public | {"AUTOTUNE_STORE_AWS_ACCESS_KEY_ID": "fleet"})
+
+
+def test_lent_variables_are_given_back(monkeypatch):
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "mine")
+    monkeypatch.delenv("AWS_REGION", raising=False)
+
+    with lent({"PATH": "/bin", "AWS_REGION": "there"}):
+        during = dict(os.environ)
+
+    assert during == {"PATH": "/bin", "AWS_REGION": "there"}
+    assert os.environ["AWS_SESSION_TOKEN"] == "mine"
+    assert "AWS_REGION" not in os.environ

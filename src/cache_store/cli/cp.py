@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,10 @@ from cache_store.cli.operating import Request
 from cache_store.cli.session import Problem, Session, store_options
 from cache_store.dataclass import replace
 from cache_store.exit_codes import ExitCode
+from cache_store.objects import ObjectStore
 from cache_store.parcel import LeftOut, Parcel
+from cache_store.process_environ import lent
+from cache_store.store_environ import DESTINATION_PREFIX, is_for_store, s3_endpoint, store_environ
 from cache_store.take_bundle import still_there
 
 _EXAMPLES = """
@@ -67,17 +71,15 @@ def cp(
     """Copy bundles from the store (--store) to DESTINATION_URL: all of them or those at ADDRESS.
 
     ADDRESS is a full address, or the beginning of a key. Both stores are reached with the credentials of this
-    environment. Each bundle is checked and copied whole or not at all, and only where none is published: another one
-    stays (`occupied`), the same one is `unchanged`. Interrupted, it is run again and goes on.
+    environment; where the destination has others, they are AUTOTUNE_TO_AWS_ACCESS_KEY_ID and its like. Each bundle is
+    checked and copied whole or not at all, and only where none is published: another one stays (`occupied`), the same
+    one is `unchanged`. Interrupted, it is run again and goes on.
     """
     request = Request("cp", "copied", (), "", None, is_confirmed, is_dry)
     refuse_unconfirmed(request)
-    environ = session.environ
-    if to_endpoint:
-        environ = {**environ, "AWS_ENDPOINT_URL_S3": to_endpoint}
-    there = replace(session, store_option=destination, environ=environ)
-    with session.store() as source, there.plain_store() as adapter:
-        if source.url.rstrip("/") == adapter.url.rstrip("/") and not to_endpoint:
+    there = _reaching(session, destination, to_endpoint)
+    with _opened(there) as adapter, session.store() as source:
+        if _place(session, source) == _place(there, adapter):
             raise Problem("usage", f"{source.url} is source and destination", ExitCode.USAGE)
         wanted = chosen(source, addresses)
 
@@ -103,3 +105,37 @@ def cp(
             source=source.url,
             left_out=left_out,
         )
+
+
+def _reaching(session: Session, destination: str, endpoint: str | None) -> Session:
+    """The destination's settings: those of the source, where nothing is said for it alone. Raises `Problem`."""
+    unknown = sorted(
+        name
+        for name in session.environ
+        if name.startswith(DESTINATION_PREFIX) and not is_for_store(name, DESTINATION_PREFIX)
+    )
+    if unknown:
+        raise Problem(
+            "usage",
+            f"{unknown[0]} is not read: {DESTINATION_PREFIX} goes before a variable of the cloud's, as in"
+            f" {DESTINATION_PREFIX}AWS_REGION",
+            ExitCode.USAGE,
+        )
+    environ = store_environ(session.environ, DESTINATION_PREFIX)
+    if endpoint:
+        environ["AWS_ENDPOINT_URL_S3"] = endpoint
+    return replace(session, store_option=destination, environ=environ)
+
+
+@contextmanager
+def _opened(there: Session) -> Iterator[ObjectStore]:
+    """The destination, opened before the source, whose client may have threads."""
+    with ExitStack() as open_until_done:
+        with lent(there.environ):
+            store = open_until_done.enter_context(there.plain_store())
+        yield store
+
+
+def _place(session: Session, store: ObjectStore) -> tuple[str, str]:
+    """Where the store is: the same URL at another endpoint is another store."""
+    return store.url.rstrip("/"), (s3_endpoint(session.environ) or "").rstrip("/")

@@ -7,17 +7,16 @@ another release wrote, every bundle is read.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from cache_store.cli.bundle_rows import CONTENTS
+from cache_store.cli.bundle_rows import CONTENTS, View
+from cache_store.cli.json_lines import read_values
 from cache_store.identity import canonical_json
-from cache_store.json_depth import depth_of
 from cache_store.objects import KIB, MIB, Entry
+from cache_store.sha256 import sha256_hex
 from cache_store.version import __version__
 from cache_store.whole_file import whole_file
 
@@ -27,8 +26,6 @@ MAX_LINE_BYTES = 64 * KIB
 # what only the bundle's own bytes decide; why another could not be read may have been the network's or the rights' doing
 _LASTING = frozenset({"published", "tombstone", "quarantined"})
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ACCOUNT_NAME")
-
-View = dict[str, Any]
 
 
 class RowMemory:
@@ -75,7 +72,7 @@ def memory_of(store_url: str, environ: Mapping[str, str]) -> RowMemory:
     if folder is None:
         return RowMemory(None, {})
     where = canonical_json([store_url, *(environ.get(name, "") for name in _ENDPOINTS)])
-    path = folder / f"ls-{hashlib.sha256(where).hexdigest()[:16]}.jsonl"
+    path = folder / f"ls-{sha256_hex(where)[:16]}.jsonl"
     try:
         return RowMemory(path, _read(path))
     except OSError:
@@ -97,10 +94,10 @@ def _read(path: Path) -> dict[str, tuple[str, View]]:
         return {}
     rows = {}
     with path.open("rb") as lines:
-        if _parsed(lines.readline(MAX_LINE_BYTES)) != _head():
+        values = read_values(lines, MAX_LINE_BYTES)
+        if next(values, None) != _head():
             return {}
-        while line := lines.readline(MAX_LINE_BYTES):
-            row = _parsed(line)
+        for row in values:
             if (
                 isinstance(row, list)
                 and len(row) == 3
@@ -119,13 +116,3 @@ def _head() -> list[str]:
 
 def _line(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _parsed(line: bytes) -> object:
-    """None for what is no JSON."""
-    if depth_of(line, 2) > 2:
-        return None
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from cache_store.cli.json_lines import read_values
 from cache_store.cli.session import Problem
 from cache_store.cli.verdicts import Target
 from cache_store.exit_codes import ExitCode
-from cache_store.json_depth import depth_of
 from cache_store.objects import KIB, MIB
 
 SCHEMA = "autotune-cache/verify-state/v1"
@@ -67,25 +67,14 @@ def _read(file: Path, store_url: str) -> dict[str, str]:
     if file.stat().st_size > MAX_FILE_BYTES:
         raise _unusable(f"{file} is larger than {MAX_FILE_BYTES // MIB} MiB")
     with file.open("rb") as lines:
-        head = _parsed(lines.readline(MAX_LINE_BYTES))
-        if head != {"schema": SCHEMA, "store": store_url}:
+        values = read_values(lines, MAX_LINE_BYTES)
+        if next(values, None) != {"schema": SCHEMA, "store": store_url}:
             raise _unusable(f"{file} is no state of a verify of {store_url}; name another file")
         known = {}
-        while line := lines.readline(MAX_LINE_BYTES):
-            row = _parsed(line)
+        for row in values:
             if isinstance(row, list) and len(row) == 2 and all(isinstance(one, str) for one in row):
                 known[row[0]] = row[1]
     return known
-
-
-def _parsed(line: bytes) -> object:
-    """None for what is no JSON: a line that was cut, or not written by us."""
-    if depth_of(line, 2) > 2:
-        return None
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
 
 
 def _unusable(why: str) -> Problem:

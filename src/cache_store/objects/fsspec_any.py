@@ -11,7 +11,6 @@ Not fork-safe (fsspec runs one loop thread a process): open the store after fork
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
@@ -24,6 +23,8 @@ from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written
 from cache_store.objects.fsspec_errors import Refused, refusal, store_error
 from cache_store.objects.keys import check_key, folder_of
+from cache_store.sha256 import sha256_hex
+from cache_store.store_environ import s3_endpoint
 
 T = TypeVar("T")
 CONNECT_S = 15.0  # botocore reads its service model on first use: seconds on a slow disk
@@ -148,7 +149,7 @@ def connect_s3(environ: Mapping[str, str], timeout_s: float) -> Any:
     from fsspec.asyn import sync
     from s3fs import S3FileSystem
 
-    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    endpoint = s3_endpoint(environ)
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     client = {"region_name": region, "verify": environ.get("AWS_CA_BUNDLE")}
     fs = S3FileSystem(
@@ -221,7 +222,7 @@ class FsspecReader:
                 raise
             if len(body) > limit_bytes:
                 raise StoreError(ErrorKind.TOO_LARGE, f"{key}: more than {limit_bytes} bytes")
-            return StoredObject(body, hashlib.sha256(body).hexdigest())
+            return StoredObject(body, sha256_hex(body))
 
         return self._ask(key, fetch)
 

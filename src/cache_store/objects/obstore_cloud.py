@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written
 from cache_store.objects.keys import check_key, folder_of
+from cache_store.objects.root_certificates import made_with_roots
+from cache_store.store_environ import s3_endpoint
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
@@ -64,7 +67,7 @@ def open_cloud(url: str, *, environ: Mapping[str, str], request_timeout_s: float
     """
     parts = urlsplit(url)
     bucket, prefix = parts.netloc, parts.path.strip("/")
-    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    endpoint = s3_endpoint(environ)
     client: ClientConfig = {
         "timeout": timedelta(seconds=request_timeout_s),
         "connect_timeout": timedelta(seconds=min(5.0, request_timeout_s)),
@@ -73,14 +76,12 @@ def open_cloud(url: str, *, environ: Mapping[str, str], request_timeout_s: float
     try:
         if ca_bundle := environ.get("AWS_CA_BUNDLE"):
             client["root_certificate"] = Path(ca_bundle).read_bytes()
-        if parts.scheme == "s3":
-            config = s3_settings(environ, bucket, endpoint)
-            store: Any = S3Store(
-                bucket, prefix=prefix or None, config=config, client_options=client, retry_config=NO_RETRIES
-            )
-        else:
-            kind = GCSStore if parts.scheme == "gs" else AzureStore
-            store = kind(bucket, prefix=prefix or None, client_options=client, retry_config=NO_RETRIES)
+        kind: Any = {"s3": S3Store, "gs": GCSStore}.get(parts.scheme, AzureStore)
+        config = {"config": s3_settings(environ, bucket, endpoint)} if parts.scheme == "s3" else {}
+        make = partial(
+            kind, bucket, prefix=prefix or None, client_options=client, retry_config=NO_RETRIES, **config
+        )
+        store = made_with_roots(make, environ, is_plain_http=client["allow_http"], failure=BaseError)
     except (BaseError, ValueError, OSError) as error:
         raise StoreError(ErrorKind.INVALID, f"{url}: {_first_sentence(str(error))}") from error
     return ObstoreStore(store, url, uses_generations=parts.scheme == "gs")
