@@ -167,6 +167,18 @@ def test_given_a_missing_bucket_then_cold_by_name(tmp_path, ministack, s3, adapt
     assert done.code == 10
 
 
+def test_given_an_image_without_root_certificates_when_a_pod_starts_then_it_tunes_and_the_next_one_hits(
+    tmp_path, s3
+):
+    environ = {**s3.environ, "SSL_CERT_FILE": "/not/in/this/image.pem"}
+
+    endings = [
+        Pod(tmp_path / name, s3.url, environ=environ).run(*TUNE).ending for name in ("first", "second")
+    ]
+
+    assert endings == [("tuned", "published"), ("hit", "found")]
+
+
 @ADAPTERS
 def test_given_a_certificate_that_nobody_trusts_then_cold_and_the_detail_says_tls(
     tmp_path, tls_stub, adapter
