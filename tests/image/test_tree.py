@@ -48,13 +48,17 @@ def start(place, python, *words, environ=None):
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def flags_of(store, cache):
+    return ["--store", store, "--cache-dir", str(cache), "--facts", str(FACTS)]
+
+
 def run(place, python, store, cache, *, environ=None):
-    flags = ["--strict", "--store", store, "--cache-dir", str(cache), "--facts", str(FACTS)]
     return start(
         place,
         python,
         "run",
-        *flags,
+        "--strict",
+        *flags_of(store, cache),
         "--termination-log",
         "/nowhere",
         "--",
@@ -222,14 +226,7 @@ def test_children_on_the_engines_python_see_nothing_of_ours(copied, tmp_path):
         "[sys.path, u.find_spec('pydantic') is not None, 'PYDANTIC_DISABLE_PLUGINS' in os.environ]))"
     )
     (tmp_path / "look.py").write_text(look)
-    flags = [
-        "--store",
-        (tmp_path / "store").as_uri(),
-        "--cache-dir",
-        str(tmp_path / "cache"),
-        "--facts",
-        str(FACTS),
-    ]
+    flags = flags_of((tmp_path / "store").as_uri(), tmp_path / "cache")
     tuner = ["--tuner", "command", "--tuner-command", f"{python} {tmp_path / 'look.py'}"]
     words = ["run", *flags, *tuner, "--termination-log", "/nowhere", "--", *ENGINE, "--tp", "1"]
 
@@ -254,14 +251,7 @@ def test_plugins_of_the_engines_pydantic_are_not_loaded(copied, tmp_path):
     )
 
     (tmp_path / "store").mkdir()
-    flags = [
-        "--store",
-        (tmp_path / "store").as_uri(),
-        "--cache-dir",
-        str(tmp_path / "cache"),
-        "--facts",
-        str(FACTS),
-    ]
+    flags = flags_of((tmp_path / "store").as_uri(), tmp_path / "cache")
     tuner = ["--tuner", "command", "--tuner-command", "/bin/false", "--termination-log", "/nowhere"]
     environ = {"SPY": str(tmp_path / "spied"), "PYTHONVERBOSE": "1"}
 
@@ -353,17 +343,68 @@ def test_the_manifest_names_every_file(tree):
 
 
 def test_every_module_is_compiled_for_every_interpreter_of_this_machine(tree):
-    tags = [f"cpython-{version.replace('.', '')}" for version in VERSIONS if interpreter(version)]
-    sources = list((tree / "lib" / "common").rglob("*.py"))
-
-    missing = [
-        (source, tag)
-        for source in sources
-        for tag in tags
-        if not (source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc").exists()
-    ]
+    common = tree / "lib" / "common"
+    sources = {path.relative_to(common).as_posix(): path for path in common.rglob("*.py")}
     assert sources
-    assert missing == []
+
+    for version in filter(interpreter, VERSIONS):
+        tag = f"cpython-{version.replace('.', '')}"
+        alone = {
+            name
+            for name, path in sources.items()
+            if (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists()
+        }
+        in_one = in_the_one_file(tree, version)
+
+        assert alone | in_one == sources.keys(), version
+        assert alone & in_one == set(), "twice is twice the bytes for each pod to copy"
+        assert {name for name in in_one if "/inside/" in name} == set(), "programs of the engine's Python"
+
+
+def in_the_one_file(tree, version):
+    """The sources of the modules in it, asked of that Python: the format is its own."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import main; main.take_own_modules(sys.argv[1] + '/lib');"
+        "print(*(source for source, *_ in sys.meta_path[0].modules.values()))"
+    )
+    told = subprocess.run(
+        [interpreter(version), "-c", program, tree], capture_output=True, text=True, check=True
+    ).stdout.split()
+    return {source.removeprefix("common/") for source in told}
+
+
+def importers(place, python):
+    """The kinds of importers that our own modules come from, in this tree."""
+    program = (
+        "import sys, main; main.take_own_modules('lib'); sys.path.insert(0, 'lib/common');"
+        "import autotune_init.main, cache_store.bundle;"
+        "own = [m for n, m in sys.modules.items() if n.partition('.')[0] in ('autotune_init', 'cache_store')];"
+        "print(*sorted({type(m.__loader__).__name__ for m in own}))"
+    )
+    words = [python, "-B", "-c", program]
+    return subprocess.run(words, cwd=place, capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize("spoiled", [None, "gone", "cut", "of another build", "empty"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_given_the_one_file_of_our_modules_is_spoiled_when_started_then_it_is_still_a_hit(
+    copied, published, tmp_path, version, spoiled
+):
+    place = tmp_path / "opt"
+    shutil.copytree(copied, place, copy_function=os.link)  # the tree is 70 MB
+    file = place / "lib" / f"cp{version.replace('.', '')}" / "own_modules.bin"
+    body = file.read_bytes()
+    file.unlink()
+    if spoiled != "gone":
+        file.write_bytes(
+            {None: body, "cut": body[:-1], "of another build": b"\0" + body[1:], "empty": b""}[spoiled]
+        )
+
+    came_from = importers(place, need(version))
+    done = run(place, need(version), published, tmp_path / "cache")
+
+    assert came_from == (["SourceFileLoader"] if spoiled else ["OwnModules"])
+    assert done.ending[0] == "hit", done.stderr
 
 
 def test_nothing_of_the_tree_counts_as_installed(tree):
