@@ -143,6 +143,7 @@ docs: .venv/.ready ## Regenerate the pages and schemas that come from code
 .PHONY: bench
 bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evidence/)
 	@$(BIN)/python benchmarks/hit_path.py
+	@test ! -e .tools/peers/.ready || .tools/peers/bin/python benchmarks/plot.py docs/evidence/hit-path.json
 
 .PHONY: bench-ops
 bench-ops: .venv/.ready servers .tools/peers/.ready ## What the reading commands of cache-store cost on 10,000 bundles (MinIO, 5 minutes)

@@ -9,15 +9,23 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from tests.image.trees import zig_python  # noqa: E402 -- found by the line above
+
 PEERS = ROOT / ".tools" / "peers" / "bin"
 RANKS, RANK_BYTES = 8, 27_000  # what a node of 8 GPUs has
 OURS = "autotune-init run (a hit)"
+IN_IMAGE = "autotune-init as pods run it"
+AT_LEAST = "Python, obstore, one GET"
 TUNER = """
 import json, os, sys
 document = json.load(open(sys.argv[1]))
 key = next(key for key in document if key.startswith("("))
+wanted = json.load(open(sys.argv[3]))
 for rank, path in enumerate(json.loads(os.environ["AUTOTUNE_RANK_FILES"])):
-    mine, more, size = dict(document), 0, len(json.dumps(document, indent=1))
+    mine, more = {**document, **{text: document[key] for text in wanted[os.path.basename(path)]}}, 0
+    size = len(json.dumps(mine, indent=1))
     while size < int(sys.argv[2]):
         more += 1
         name, value = key.replace("4096", str(8192 + 64 * (100000 * rank + more))), [document[key][0], rank + more % 7]
@@ -34,13 +42,70 @@ for row in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
 """
 
 
-def hit(cache, url, ranks=RANKS):
+# what no Python program with this client does without: one GET, and its bytes into as many files
+FLOOR = """
+import sys
+sys.path[:0] = [f"{sys.argv[6]}/cp3{sys.version_info[1]}", f"{sys.argv[6]}/common"]
+import obstore
+from obstore.store import S3Store
+store = S3Store(sys.argv[1], allow_http=True, virtual_hosted_style_request=False)
+body = bytes(obstore.get(store, sys.argv[2]).bytes())
+for rank in range(int(sys.argv[4])):
+    with open(f"{sys.argv[3]}/rank_{rank}.json", "wb") as file:
+        file.write(body[:int(sys.argv[5])])
+"""
+
+
+def hit(cache, url, ranks=RANKS, program=(sys.executable, "-m", "autotune_init"), engine_python="python3"):
     return [
-        sys.executable, "-m", "autotune_init", "run", "--strict", "--store", url, "--cache-dir", str(cache),
+        *program, "run", "--strict", "--store", url, "--cache-dir", str(cache),
         "--facts", "examples/facts-h100.json", "--engine-version", "0.5.18", "--termination-log", "", "--",
-        "python3", "-m", "sglang.launch_server", "--model-path", "examples/model", "--dtype", "bfloat16",
+        engine_python, "-m", "sglang.launch_server", "--model-path", "examples/model", "--dtype", "bfloat16",
         "--quantization", "modelopt_fp8", "--moe-runner-backend", "flashinfer_cutlass", "--tp", str(ranks),
     ]  # fmt: skip
+
+
+# a tune leaves what the engine will look up. The program knows that of each rank: it is asked for, and its answer noted
+WANTED = """
+import json, os, sys
+import autotune_init.pod as pod
+from autotune_init.main import run
+asked = pod.expected_keys
+def noted(*args):
+    expected = asked(*args)
+    json.dump({name: sorted(texts) for name, texts in expected.by_rank.items()}, open(sys.argv[1], "w"))
+    return expected
+pod.expected_keys = noted
+run(sys.argv[2:], dict(os.environ), sys.stdin, sys.stdout, sys.stderr)
+"""
+
+
+def engine_python():
+    """The distribution's Python, as engines' images have it, else what runs this. A build of one's own is slower by a
+    third: it was seldom made with a profile of itself (--enable-optimizations)."""
+    told = "import sys; print((3, 10) <= sys.version_info[:2] <= (3, 13))"
+    distribution = Path("/usr/bin/python3")
+    if distribution.exists():
+        asked = subprocess.run([distribution, "-c", told], capture_output=True, text=True, check=False)
+        if asked.stdout == "True\n":
+            return str(distribution)
+    return sys._base_executable  # noqa: SLF001 -- without the venv's own site
+
+
+def image_tree(out):
+    """The tree that pods copy, compiled for that Python, and what starts it."""
+    build = [zig_python(), "image/build_tree.py", "--out", out, "--python", engine_python()]
+    subprocess.run(list(map(str, build)), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return out / "start"
+
+
+def floors_of(bucket, start, key):
+    """What pods run, and what any program of its kind costs."""
+    url, python, lib = f"s3://{bucket}/fleet", engine_python(), start.parent / "lib"
+    return {
+        IN_IMAGE: lambda out: hit(out, url, program=(start,), engine_python=python),
+        AT_LEAST: lambda out: [python, "-c", FLOOR, bucket, key, out, RANKS, RANK_BYTES, lib],
+    }
 
 
 def rows_of(bucket):
@@ -69,10 +134,20 @@ print(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_max
 """
 
 
+def pod_environ():
+    """What a pod has, for all alike: a developer's machine names certificates that each client reads once more."""
+    kept = {"PATH", "HOME", "LANG", "TMPDIR", "PYTHONDONTWRITEBYTECODE"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or (name.startswith("AWS_") and name != "AWS_CA_BUNDLE")
+    }
+
+
 def timed(command):
     """Wall and CPU seconds, peak RSS in MiB."""
     words = [sys.executable, "-I", "-S", "-c", LAUNCHER, *map(str, command)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env=pod_environ())
     wall_s, cpu_s, peak_mib, code = map(float, done.stdout.split())
     if code:
         raise SystemExit(f"{command} ended with {code:g}: {done.stderr[-2000:]}")
@@ -140,13 +215,12 @@ def seed(scratch, bucket, ranks=RANKS, rank_bytes=RANK_BYTES, prefix="fleet"):
     tuner.write_text(TUNER)
     recording = ROOT / "examples" / "h100-sample" / "bmm_fp8_tuned.json"
     command = hit(scratch / "seed", f"s3://{bucket.name}/{prefix}", ranks)
-    at = command.index("--")
-    command[at:at] = [
-        "--tuner",
-        "command",
-        "--tuner-command",
-        f"{sys.executable} {tuner} {recording} {rank_bytes}",
-    ]
+    at, words = command.index("--"), command.index("run")
+    wanted = scratch / "wanted.json"
+    asked = [*command[words:at], "--tuner", "none", *command[at:]]
+    subprocess.run([sys.executable, "-c", WANTED, wanted, *asked], cwd=ROOT, check=True, capture_output=True)
+    tune = f"{sys.executable} {tuner} {recording} {rank_bytes} {wanted}"
+    command[at:at] = ["--tuner", "command", "--tuner-command", tune]
     shutil.rmtree(scratch / "seed", ignore_errors=True)
     timed(command)
     files = placed(scratch / "seed")
