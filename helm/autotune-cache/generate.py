@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 # These have a value of their own in values.yaml; naming them twice would leave it open who wins.
 _HAVE_VALUES = frozenset({
     "store", "tuner", "tuner-command", "deadline", "wait", "resolver", "engine", "engine-version", "cache-dir", "facts",
-    "gpu-name", "event", "otlp-endpoint", "strict",
+    "gpu-name", "event", "otlp-endpoint", "report-to-store", "strict",
 })  # fmt: skip
 _TYPES = {str: "string", bool: "boolean", int: "integer", list: "array", dict: "object"}
 

@@ -150,6 +150,15 @@ def test_a_collector_is_told_of_pods_by_name_and_gets_no_token(api):
     assert not {"AUTOTUNE_OTLP_ENDPOINT", "POD_NAME"} & set(answer.env("engine"))
 
 
+def test_records_in_the_store_are_left_where_the_chart_says_so(api):
+    asked = injected(api, api.attached({"report": {"toStore": True}}), pod("p", engine()))
+    assert asked.env("autotune-init")["AUTOTUNE_REPORT_TO_STORE"] == "1"
+    assert "AUTOTUNE_REPORT_TO_STORE" not in asked.env("engine")
+
+    not_asked = injected(api, api.attached(), pod("p", engine()))
+    assert "AUTOTUNE_REPORT_TO_STORE" not in not_asked.env("autotune-init")
+
+
 def test_an_event_needs_a_token_and_only_our_container_gets_it(api):
     namespace = api.attached(
         {"event": {"enabled": True, "serviceAccounts": [{"namespace": "models", "name": "engine"}]}}

@@ -47,6 +47,7 @@ ROWS = (
     Row(ANY, r"autotune-init fleet( prewarm)? --.*", "api server"),
     Row(ANY, r"cache-store (doctor|ls|verify|claims|stats)( --?\w.*)?", "here"),
     Row(ANY, r"cache-store (show|verify|retire|restore|unlock|export|import) (?!--)\S.*", "here"),
+    Row(ANY, r"cache-store gc( --[a-z-]+ \S+)+", "here"),
     Row(ANY, r"cache-store (retire|import|gc)( --[a-z-]+)?", "name"),
     Row(ANY, r"source <\(cache-store completion bash\)", "here"),
     Row(ANY, r"python -m cache_store\.testing\.simulation --tell SEED", "here"),

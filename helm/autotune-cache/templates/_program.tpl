@@ -153,6 +153,9 @@ ones are left out.
 {{- if .Values.event.enabled }}
 - {name: AUTOTUNE_EVENT, value: "1"}
 {{- end }}
+{{- if .Values.report.toStore }}
+- {name: AUTOTUNE_REPORT_TO_STORE, value: "1"}
+{{- end }}
 {{- with .Values.report.otlpEndpoint }}
 - {name: AUTOTUNE_OTLP_ENDPOINT, value: {{ . | toJson }}}
 {{- end }}
