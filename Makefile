@@ -140,15 +140,9 @@ docs: .venv/.ready ## Regenerate the pages and schemas that come from code
 	@$(BIN)/python tools/make_docs.py
 	@$(BIN)/python helm/autotune-cache/generate.py
 
-.PHONY: bench
-bench: .venv/.ready ministack ## Cost of a hit: time, memory, requests (docs/evidence/)
-	@$(BIN)/python benchmarks/hit_path.py
-	@test ! -e .tools/peers/.ready || .tools/peers/bin/python benchmarks/plot.py docs/evidence/hit-path.json
-
-.PHONY: bench-ops
-bench-ops: .venv/.ready servers .tools/peers/.ready ## What the reading commands of cache-store cost on 10,000 bundles (MinIO, 5 minutes)
-	@$(BIN)/python -m benchmarks.ops_cli --out docs/evidence/ops-cli.json
-	@.tools/peers/bin/python benchmarks/plot.py docs/evidence/ops-cli.json
+BENCHES := bench-hit bench-peers bench-crowd bench-growth bench-spoiled bench-ops bench-metrics bench-admission bench-fleet
+.PHONY: bench $(BENCHES)
+bench: $(BENCHES) ## All benchmarks that need no GPU and no cluster, into docs/evidence/ (an hour; nothing else should run)
 
 .tools/peers/.ready: .uv/.ready-$(UV_VERSION) benchmarks/peers.txt
 	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/peers
@@ -156,13 +150,37 @@ bench-ops: .venv/.ready servers .tools/peers/.ready ## What the reading commands
 	@$(UV) pip install --quiet --no-deps --python .tools/peers/bin/python -r benchmarks/peers.txt
 	@touch $@
 
-.PHONY: bench-peers
-bench-peers: .venv/.ready servers .tools/peers/.ready ## A hit against rclone, s5cmd, boto3 and KServe's storage initializer (docs/evidence/)
+.tools/otel/.ready: .uv/.ready-$(UV_VERSION) benchmarks/otel.txt
+	@$(UV) venv --quiet --clear --python $(PYTHON) .tools/otel
+	@$(UV) pip install --quiet --python .tools/otel/bin/python -r benchmarks/otel.txt
+	@touch $@
+
+bench-hit: .venv/.ready ministack .tools/peers/.ready ## What a hit costs: time, memory, requests, imports
+	@$(BIN)/python benchmarks/hit_path.py
+
+bench-peers: .venv/.ready servers .tools/peers/.ready ## A hit against rclone, s5cmd, boto3 and KServe's storage initializer
 	@$(BIN)/python benchmarks/pull_peers.py
 
-.PHONY: bench-fleet
-bench-fleet: .venv/.ready servers ## What waiting for one tune costs 1,000 pods and the store (7 minutes)
-	@$(BIN)/python -m benchmarks.fleet --out docs/evidence/fleet-1000.json
+bench-crowd: .venv/.ready servers .tools/peers/.ready ## 100 pods at once, beside the same peers
+	@$(BIN)/python benchmarks/crowd.py
+
+bench-growth: .venv/.ready servers .tools/peers/.ready ## A hit with more ranks, larger bundles, fuller buckets
+	@$(BIN)/python benchmarks/growth.py
+
+bench-spoiled: .venv/.ready servers .tools/peers/.ready ## The same pull from stores that are late, cut or refuse: who leaves what
+	@$(BIN)/python benchmarks/spoiled_store.py
+
+bench-ops: .venv/.ready servers .tools/peers/.ready ## What the reading commands of cache-store cost on 10,000 bundles
+	@$(BIN)/python -m benchmarks.ops_cli --keep ops-cli
+
+bench-metrics: .venv/.ready .tools/peers/.ready .tools/otel/.ready ## What --otlp-endpoint costs a hit, and what OpenTelemetry's SDK would
+	@$(BIN)/python benchmarks/metrics_cost.py --sdk .tools/otel/bin/python
+
+bench-admission: .venv/.ready servers .tools/peers/.ready ## What the label's policies cost a pod's creation
+	@$(BIN)/python benchmarks/admission.py
+
+bench-fleet: .venv/.ready servers .tools/peers/.ready ## What waiting for one tune costs 1,000 pods and the store
+	@$(BIN)/python -m benchmarks.fleet --keep fleet-1000
 
 .PHONY: sbom
 sbom: .venv/.ready ## CycloneDX of what the images carry, in dist/

@@ -1,6 +1,6 @@
 """What the admission policies cost a pod's creation: server-side dry-run creates, without label, left alone, injected.
 
-    .venv/bin/python benchmarks/admission.py [ROUNDS]
+    make bench-admission       # writes docs/evidence/admission.json and admission.svg
 
 One kube-apiserver and etcd beside it, one keep-alive connection, kinds interleaved so that they share the
 machine's moods. The difference of two rows of one run says something; a row alone says how busy the machine was.
@@ -19,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools.cluster import api_server  # noqa: E402 -- the repository's root has to be on the path first
+from benchmarks import evidence  # noqa: E402 -- the repository's root has to be on the path first
+from tools.cluster import api_server  # noqa: E402 -- as above
 from tools.cluster.layout import BIN  # noqa: E402 -- as above
 
 LABEL = "autotune-cache.dev/inject"
@@ -133,7 +134,11 @@ def main():
             "left alone": labelled(POD, container="nobody"),
             "injected": labelled(POD),
         }
-        print(json.dumps({"rounds": rounds, "create": before | measure(pods, kinds, rounds)}, indent=2))
+        rows = before | measure(pods, kinds, rounds)
+    for name, row in rows.items():
+        row["p90_ratio_to_without_label"] = round(row["p90_ms"] / rows["without label"]["p90_ms"], 2)
+        print(f"{name:18s} {row}")
+    evidence.keep("admission", "make bench-admission", {"rounds": rounds, "rows": rows})
 
 
 if __name__ == "__main__":

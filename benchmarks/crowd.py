@@ -1,15 +1,13 @@
 """A hundred pods that start at once on this machine: when the last one has its files, and what each of them waited.
 
-    python benchmarks/crowd.py          # writes docs/evidence/crowd.json
+    make bench-crowd           # writes docs/evidence/crowd.json and crowd.svg
 
 All begin at one moment and pull the 8 files of pull_peers.py into a directory of their own, from one MinIO. A fleet has a
 machine for each; here they share two cores with the store, so that this counts what a start costs a node and the store.
 """
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -21,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import pulls  # noqa: E402 -- found by the line above
+import evidence  # noqa: E402 -- found by the line above
+import pulls  # noqa: E402 -- as above
 from tests.processes import minio  # noqa: E402 -- as above
 
 PODS = 100
@@ -67,7 +66,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "evidence")
+    parser.add_argument("--out", type=Path, default=evidence.FOLDER)
     options = parser.parse_args()
     taken = {name: [] for name in ROWS}
     with tempfile.TemporaryDirectory() as folder:
@@ -95,17 +94,8 @@ def main():
     }
     for row in rows.values():
         row["our_ratio"] = round(rows[pulls.OURS]["last_s"] / row["last_s"], 2)
-    result = {
-        "command": "python benchmarks/crowd.py",
-        "pods": PODS,
-        "rounds": options.rounds,
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "rows": rows,
-    }
-    path = options.out / "crowd.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    subprocess.run([pulls.PEERS / "python", ROOT / "benchmarks" / "plot.py", path], check=True)
+    figures = {"pods": PODS, "rounds": options.rounds, "rows": rows}
+    evidence.keep("crowd", "make bench-crowd", figures, options.out)
     for name, row in rows.items():
         print(f"{name:28s} {row}")
 

@@ -1,6 +1,6 @@
 """A fleet of 1,000 pods that start at once on an empty bucket: what the wait for one tune costs them, and the store.
 
-    make bench-fleet           # writes docs/evidence/fleet-1000.json; two fleets, each with a tune of 180 s: 7 minutes
+    make bench-fleet           # writes docs/evidence/fleet-1000.json and its picture; two fleets, each with a tune of 180 s: 7 minutes
 
 1,000 real `Participant`s with the real `Driver` and a client each, on one MinIO over loopback HTTP. They are threads and
 no processes: 1,000 interpreters do not fit on a small machine, and a waiter is asleep nearly all of its life. Not
@@ -14,8 +14,6 @@ import argparse
 import gc
 import json
 import math
-import os
-import platform
 import random
 import statistics
 import sys
@@ -30,7 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.bundles import bundle, identity  # noqa: E402 -- the repository's root has to be on the path first
+from benchmarks import evidence  # noqa: E402 -- the repository's root has to be on the path first
+from tests.bundles import bundle, identity  # noqa: E402 -- as above
 from tests.processes import minio  # noqa: E402 -- as above
 
 from cache_store.claim import Rules  # noqa: E402 -- as above
@@ -267,7 +266,7 @@ def main() -> int:
         action="append",
         help="seconds, or none; repeatable, one fleet each; without it: what is true, and none",
     )
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", metavar="NAME", help="as docs/evidence/NAME.json and NAME.svg")
     chosen = parser.parse_args()
     threading.stack_size(STACK_BYTES)
     gc.freeze()
@@ -280,16 +279,13 @@ def main() -> int:
             rows.append(run(asked, endpoint, bucket.name))
             print(json.dumps(rows[-1]), flush=True)
     result = {
-        "command": "make bench-fleet" if chosen.pods == 1000 else f"--pods {chosen.pods}",
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
         "server": "MinIO, one drive, a versioned bucket, loopback",
         "goal": {"requests_per_waiter": GOAL_REQUESTS, "extra_wait_worst_s": GOAL_EXTRA_WAIT_S},
         "fleets": rows,
     }
     print(table(rows))
-    if chosen.out:
-        chosen.out.write_text(json.dumps(result, indent=1) + "\n")
+    if chosen.keep:
+        evidence.keep(chosen.keep, f"python -m benchmarks.fleet {' '.join(sys.argv[1:])}", result)
     return 0 if all(is_good(row) for row in rows) else 1
 
 

@@ -1,18 +1,15 @@
 """What a hit costs as things grow: ranks of a node, bytes of a bundle, objects in the bucket.
 
-    python benchmarks/growth.py         # writes docs/evidence/growth.json and growth.svg; some minutes, most of them filling
+    make bench-growth          # writes docs/evidence/growth.json and growth.svg; some minutes, most of them filling
 
 A hit must not depend on what else lies in the bucket. rclone, which copies the same files from a prefix of their own, stands
 beside it: its ratio is of the same run.
 """
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src"), str(ROOT / "benchmarks")]
 
-import pulls  # noqa: E402 -- found by the line above
+import evidence  # noqa: E402 -- found by the line above
+import pulls  # noqa: E402 -- as above
 from tests.processes import minio  # noqa: E402 -- as above
 
 from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
@@ -93,7 +91,7 @@ def main():
     )
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--objects", type=int, nargs="*", default=OBJECTS)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "evidence")
+    parser.add_argument("--out", type=Path, default=evidence.FOLDER)
     options = parser.parse_args()
     found = {"ranks": {}, "bundle_bytes": {}, "objects": {}}
     with tempfile.TemporaryDirectory() as folder:
@@ -119,16 +117,7 @@ def main():
                 fill(bucket, count)
                 found["objects"][count] = measure(scratch, bucket, options.turns)
                 print("objects", count, found["objects"][count], flush=True)
-    result = {
-        "command": f"python benchmarks/growth.py --turns {options.turns}",
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "turns": options.turns,
-        **found,
-    }
-    path = options.out / "growth.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    subprocess.run([pulls.PEERS / "python", ROOT / "benchmarks" / "plot.py", path], check=True)
+    evidence.keep("growth", "make bench-growth", {"turns": options.turns, **found}, options.out)
 
 
 if __name__ == "__main__":

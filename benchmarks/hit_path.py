@@ -1,6 +1,6 @@
 """What a hit costs: wall, CPU, peak RSS, requests, and the modules it did not import.
 
-    make bench                 # writes docs/evidence/hit-path.json
+    make bench-hit             # writes docs/evidence/hit-path.json and hit-path.svg
 
 Each row is a fresh process, with bytecode on disk as pip and the image leave it. Ratios are against `python -c pass` in
 the same run: these are start-up costs. `imports_ms` is what `-X importtime` says of the hit through obstore: self times,
@@ -8,9 +8,7 @@ the least of several runs, which are some half above what the same imports cost 
 """
 
 import contextlib
-import json
 import os
-import platform
 import re
 import resource
 import shutil
@@ -23,6 +21,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+import evidence
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -146,16 +146,13 @@ def main() -> int:
     for row in rows.values():
         row["cpu_ratio_to_pass"] = round(row["cpu_ms"] / floor, 1)
     result = {
-        "command": "make bench",
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
         "repeat": REPEAT,
         "statistic": "minimum of wall and CPU, maximum of peak RSS",
         "rows": rows,
         "imports_ms": imports,
         "own_peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
-    (ROOT / "docs" / "evidence" / "hit-path.json").write_text(json.dumps(result, indent=1) + "\n")
+    evidence.keep("hit-path", "make bench-hit", result)
     for name, row in rows.items():
         print(f"{name:28s} {row}")
     return 0

@@ -1,8 +1,9 @@
 """What `--otlp-endpoint` costs a hit, beside what importing OpenTelemetry's own SDK and exporter would cost.
 
-    python benchmarks/metrics_cost.py [--sdk PYTHON]     # PYTHON has opentelemetry-exporter-otlp-proto-http
+    make bench-metrics         # writes docs/evidence/metrics-cost.json and metrics-cost.svg
 
-Fresh processes, in turn without and with a collector on loopback that takes everything; medians. Prints, writes nothing.
+Fresh processes, in turn without and with a collector on loopback that takes everything; medians. `--sdk PYTHON` names a
+Python that has opentelemetry-exporter-otlp-proto-http.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import evidence
 from hit_path import ROOT, run_pod, seed
 
 REPEAT = 21
@@ -62,7 +64,10 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--sdk", metavar="PYTHON", help="a Python that has OpenTelemetry's SDK and HTTP exporter"
+        "--sdk",
+        metavar="PYTHON",
+        required=True,
+        help="a Python that has OpenTelemetry's SDK and HTTP exporter",
     )
     asked = parser.parse_args()
     server = ThreadingHTTPServer(("127.0.0.1", 0), TakesEverything)
@@ -76,10 +81,20 @@ def main() -> int:
         plain, sent = alternately(
             run_pod(store, cache), sends, lambda: shutil.rmtree(cache, ignore_errors=True)
         )
-    print(f"a hit {plain:.0f} ms, with metrics {sent:.0f} ms: {sent - plain:.0f} ms more")
-    if asked.sdk:
-        empty, sdk = alternately([asked.sdk, "-c", "pass"], [asked.sdk, "-c", SDK], lambda: None)
-        print(f"importing the SDK and its exporter takes {sdk - empty:.0f} ms, before anything is sent")
+    empty, sdk = alternately([asked.sdk, "-c", "pass"], [asked.sdk, "-c", SDK], lambda: None)
+    rows = {
+        "a hit": {"wall_ms": round(plain)},
+        "a hit with --otlp-endpoint": {"wall_ms": round(sent), "more_ms": round(sent - plain)},
+        "a hit and the import of OpenTelemetry's SDK": {
+            "wall_ms": round(plain + sdk - empty),
+            "more_ms": round(sdk - empty),
+        },
+    }
+    for row in rows.values():
+        row["ratio_to_a_hit"] = round(row["wall_ms"] / plain, 2)
+    for name, row in rows.items():
+        print(f"{name:46s} {row}")
+    evidence.keep("metrics-cost", "make bench-metrics", {"turns": REPEAT, "rows": rows})
     return 0 if TakesEverything.taken == REPEAT else 1
 
 

@@ -1,6 +1,6 @@
 """What the reading commands cost on a large bucket: wall time, CPU and peak memory of each, as processes on MinIO.
 
-    python -m benchmarks.ops_cli [--bundles N] [--rounds R] [--foreign N] [--out FILE]
+    python -m benchmarks.ops_cli [--bundles N] [--rounds R] [--foreign N] [--keep NAME]
 
 MinIO runs on the same machine and shares its cores with the command; the medians are of R runs. `load_1m` at the end
 says whether others shared them too: with two cores, more than 2 or 3 is a machine that is not quiet. `--foreign` puts that
@@ -10,7 +10,6 @@ many objects of somebody else's into the bucket besides.
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -22,7 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from benchmarks.large_bucket import THREADS, fill  # noqa: E402 -- found by the line above
+from benchmarks import evidence  # noqa: E402 -- found by the line above
+from benchmarks.large_bucket import THREADS, fill  # noqa: E402 -- as above
 from tests.processes.minio import KEYS, Bucket, serve  # noqa: E402 -- as above
 
 from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
@@ -132,7 +132,7 @@ def main():
     parser.add_argument("--bundles", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--foreign", type=int, default=0)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", metavar="NAME", help="as docs/evidence/NAME.json and NAME.svg")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, serve(folder) as endpoint:
         Bucket(endpoint, "models", keeps_versions=False).create()
@@ -150,19 +150,16 @@ def main():
         for name, row in rows(environ, folder, asked.rounds):
             commands[name] = row
             print(f"{name:<28} {row}", flush=True)
-    document = {
+    figures = {
         "bundles": asked.bundles,
         "objects": objects + asked.foreign,
         "rounds": asked.rounds,
-        "cores": os.cpu_count(),
-        "load_1m": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
         "commands": commands,
         "goals": judge(commands),
     }
-    print(json.dumps(document["goals"]))
-    if asked.out:
-        asked.out.write_text(json.dumps(document, indent=1) + "\n")
+    print(json.dumps(figures["goals"]))
+    if asked.keep:
+        evidence.keep(asked.keep, f"python -m benchmarks.ops_cli {' '.join(sys.argv[1:])}", figures)
 
 
 if __name__ == "__main__":

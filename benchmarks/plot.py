@@ -1,6 +1,6 @@
 """Evidence files as pictures beside them. Runs with the peers' Python, which has matplotlib.
 
-.tools/peers/bin/python benchmarks/plot.py docs/evidence/{pull-peers,hit-path,crowd,spoiled-store,growth,ops-cli}.json
+.tools/peers/bin/python benchmarks/plot.py docs/evidence/NAME.json...
 """
 
 import json
@@ -13,7 +13,14 @@ mpl.use("svg")
 import matplotlib.pyplot as plt
 
 OURS, PEER = "autotune-init run (a hit)", "rclone copy"
-COLORS = {OURS: "#4477aa", "autotune-init as pods run it": "#4477aa", PEER: "#bbaa44"}
+COLORS = {OURS: "#4477aa", PEER: "#bbaa44"}
+# who is no program of ours; the last is a yardstick
+OTHERS = {
+    **dict.fromkeys(
+        (PEER, "s5cmd cp", "boto3 script", "KServe storage initializer", "s5cmd cp */bundle.json"), "#bbaa44"
+    ),
+    **dict.fromkeys(("Python, obstore, one GET", "python -c pass"), "#bbbbbb"),
+}
 GROWN = {
     "ranks": "ranks of a node, 27 KB each",
     "bundle_bytes": "bytes of a bundle of 8 ranks",
@@ -29,7 +36,8 @@ def bars(rows, label, value, text):
     """One bar a program, the first on top."""
     names = list(rows)[::-1]
     figure, axes = plt.subplots(figsize=(7, 0.5 * len(names) + 0.6))
-    drawn = axes.barh(names, [value(rows[name]) for name in names], color=COLORS[OURS])
+    colors = [OTHERS.get(name, COLORS[OURS]) for name in names]
+    drawn = axes.barh(names, [value(rows[name]) for name in names], color=colors)
     axes.bar_label(drawn, [text(rows[name]) for name in names], padding=4)
     axes.set_xlabel(label)
     axes.set_xlim(right=max(map(value, rows.values())) * 1.35)
@@ -41,7 +49,7 @@ def pull_peers(document):
         document["rows"],
         "8 rank files into an empty directory, median wall time, ms",
         lambda row: row["wall_ms"],
-        lambda row: f"{row['wall_ms']} ms, {row['requests']} requests",
+        lambda row: f"{row['wall_ms']} ms, {row['requests']} request{'s' * (row['requests'] != 1)}",
     )
 
 
@@ -88,7 +96,7 @@ def gpu_start(document):
     starts = [name for name, found in document.items() if isinstance(found, dict) and "autotune_s" in found][
         ::-1
     ]
-    figure, axes = plt.subplots(figsize=(8, 2))
+    figure, axes = plt.subplots(figsize=(8, 0.4 * len(starts) + 0.8))
     left = [0.0] * len(starts)
     for (part, label), color in zip(PARTS.items(), ("#bbbbbb", "#bbaa44", "#4477aa"), strict=True):
         widths = [document[name][part] for name in starts]
@@ -123,14 +131,67 @@ def ops_cli(document):
     )
 
 
+def fleet(document):
+    """One tune, many waiters: what each of them asks, and how late it hears."""
+    says = {
+        f"the holder says {row['holder_expects_s']:g} s"
+        if row["holder_expects_s"]
+        else "the holder says nothing": row
+        for row in document["fleets"]
+    }
+    return bars(
+        says,
+        f"requests of a waiting pod, median of {document['fleets'][0]['pods']} during one tune",
+        lambda row: row["requests_per_waiter"]["median"],
+        lambda row: f"{row['requests_per_waiter']['median']:g}, at most {row['requests_per_waiter']['max']}; "
+        f"{row['extra_wait_s']['worst']} s late at worst",
+    )
+
+
+def pod_start(document):
+    rows = {"without the label": document["without_label"]} | {
+        f"program.source: {source}": document[source]["to_first_line"] for source in ("copy", "imageVolume")
+    }
+    return bars(
+        rows,
+        "from the pod's creation to its engine's first line, median, s",
+        lambda row: row["median_s"],
+        lambda row: f"{row['median_s']} s",
+    )
+
+
+def admission(document):
+    return bars(
+        document["rows"],
+        "creating one pod, 9 of 10 are within, ms",
+        lambda row: row["p90_ms"],
+        lambda row: f"{row['p90_ms']} ms",
+    )
+
+
+def metrics_cost(document):
+    return bars(
+        document["rows"],
+        "median wall time, ms",
+        lambda row: row["wall_ms"],
+        lambda row: f"{row['wall_ms']} ms",
+    )
+
+
 KINDS = {
-    "ops-cli": ops_cli,
-    "pull-peers": pull_peers,
-    "hit-path": hit_path,
+    "admission": admission,
     "crowd": crowd,
-    "spoiled-store": spoiled_store,
+    "fleet-1000": fleet,
     "growth": growth,
     "h100-start": gpu_start,
+    "h200-start": gpu_start,
+    "hit-path": hit_path,
+    "metrics-cost": metrics_cost,
+    "ops-cli": ops_cli,
+    "ops-cli-100k": ops_cli,
+    "pod-start": pod_start,
+    "pull-peers": pull_peers,
+    "spoiled-store": spoiled_store,
 }
 
 

@@ -10,7 +10,7 @@ Two figures, for both ways in which the program comes into a pod (`program.sourc
   label. It holds the kubelet's own share too: it notices the end of a container once a second (its PLEG's period).
 
 Images are on the node. One pod at a time, the kinds alternating, so that all meet the same noise. Writes
-docs/evidence/pod-start.json.
+docs/evidence/pod-start.json and pod-start.svg.
 """
 
 import json
@@ -26,7 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
-from tests.e2e.cluster_kubectl import Kubectl, container_status  # noqa: E402 -- found by the line above
+from benchmarks import evidence  # noqa: E402 -- found by the line above
+from tests.e2e.cluster_kubectl import Kubectl, container_status  # noqa: E402 -- as above
 from tests.e2e.conftest import Bucket  # noqa: E402 -- as above
 from tests.e2e.engine_images import build_engine  # noqa: E402 -- as above
 from tests.e2e.fleet import (  # noqa: E402 -- as above
@@ -43,7 +44,6 @@ from tools.cluster import images, s3_server  # noqa: E402 -- as above
 from tools.cluster.cluster import Cluster  # noqa: E402 -- as above
 from tools.cluster.layout import NODE_ADDRESS, S3_PORT, Layout  # noqa: E402 -- as above
 
-EVIDENCE = ROOT / "docs" / "evidence" / "pod-start.json"
 WARM_UPS = 2
 PROGRAM = "autotune-program"
 
@@ -95,7 +95,7 @@ def told(starts, plain):
     """What one way of bringing the program costs, from its pods' starts."""
     assert {(one.report["outcome"], one.report["requests"]) for one in starts} == {("hit", 1)}, starts
     ran = [one.ran_s for one in starts]
-    evidence = {
+    figures = {
         "init_containers_s": {
             "mean": round(statistics.mean(ran), 2),
             "standard_error": round(statistics.stdev(ran) / len(ran) ** 0.5, 2),
@@ -106,9 +106,9 @@ def told(starts, plain):
         "run_s": round(statistics.median(one.report["seconds"] for one in starts), 3),
     }
     if starts[0].copied:
-        evidence["copy_s"] = round(statistics.median(one.copied["seconds"] for one in starts), 3)
-        evidence["program"] = {key: starts[0].copied[key] for key in ("bytes", "files")}
-    return evidence
+        figures["copy_s"] = round(statistics.median(one.copied["seconds"] for one in starts), 3)
+        figures["program"] = {key: starts[0].copied[key] for key in ("bytes", "files")}
+    return figures
 
 
 def main():
@@ -145,17 +145,14 @@ def main():
                 release.uninstall()
     kubectl.run("delete", "namespace", inside.namespace, "--wait=false")
     plain = [one.seconds for source in ("copy", "imageVolume") for one in starts[f"{source} off"]]
-    evidence = {
+    figures = {
         "what": "what the label adds to a pod's start; warm bucket, images on the node",
-        "command": f"python benchmarks/pod_start.py {rounds}",
-        "cores": os.cpu_count(),
-        "load_1m": round(os.getloadavg()[0], 1),
         "without_label": spread(plain),
         "copy": told(starts["copy"], plain),
         "imageVolume": told(starts["imageVolume"], plain),
     }
-    EVIDENCE.write_text(json.dumps(evidence, indent=1) + "\n")
-    print(json.dumps(evidence, indent=1))
+    evidence.keep("pod-start", f"python benchmarks/pod_start.py {rounds}", figures)
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

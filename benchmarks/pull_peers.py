@@ -12,9 +12,7 @@ distribution's Python. The last row is the least that a Python program with our 
 """
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -25,10 +23,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from pulls import (  # noqa: E402 -- found by the line above
+import evidence  # noqa: E402 -- found by the line above
+from pulls import (  # noqa: E402 -- as above
     IN_IMAGE,
     OURS,
-    PEERS,
     RANKS,
     Counter,
     compile_all,
@@ -93,7 +91,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("turns", nargs="?", type=int, default=21)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "evidence")
+    parser.add_argument("--out", type=Path, default=evidence.FOLDER)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -114,19 +112,12 @@ def main():
         row["our_wall_ratio"] = round(figures[OURS]["wall_ms"] / row["wall_ms"], 3)
         row["pods_wall_ratio"] = round(figures[IN_IMAGE]["wall_ms"] / row["wall_ms"], 3)
     result = {
-        "command": "make bench-peers",
         "files": f"{len(sizes)} of {min(sizes)} to {max(sizes)} bytes",
-        "python": platform.python_version(),
         "python_of_pods": version_of(engine_python()),
-        "cores": os.cpu_count(),
         "turns": options.turns,
-        "load_average": os.getloadavg()[0],
         "rows": figures,
     }
-    (options.out / "pull-peers.json").write_text(json.dumps(result, indent=1) + "\n")
-    subprocess.run(
-        [PEERS / "python", ROOT / "benchmarks" / "plot.py", options.out / "pull-peers.json"], check=True
-    )
+    evidence.keep("pull-peers", "make bench-peers", result, options.out)
     for name, row in figures.items():
         print(f"{name:28s} {row}")
 

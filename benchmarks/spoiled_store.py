@@ -1,6 +1,6 @@
 """The pull of pull_peers.py from a MinIO whose answers are spoiled: who ends with a right directory, and who with a broken one.
 
-    python benchmarks/spoiled_store.py         # writes docs/evidence/spoiled-store.json
+    make bench-spoiled         # writes docs/evidence/spoiled-store.json and spoiled-store.svg
 
 `right`: all 8 files, byte for byte. `nothing`: none of them (a pod of ours then starts cold, and its exit code is 0 unless
 --strict, as here). `broken`: some are missing or cut, with what the program said of it.
@@ -19,7 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-import pulls as peers  # noqa: E402 -- found by the line above
+import evidence  # noqa: E402 -- found by the line above
+import pulls as peers  # noqa: E402 -- as above
 from tests.processes import minio  # noqa: E402
 from tests.stores.live.real_servers import Server  # noqa: E402
 from tests.stores.live.spoiling_proxy import spoiling  # noqa: E402
@@ -86,7 +87,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "evidence")
+    parser.add_argument("--out", type=Path, default=evidence.FOLDER)
     parser.add_argument(
         "--only", default="", help="stores whose name has this; the other rows stay as they are"
     )
@@ -121,9 +122,7 @@ def main():
                     }
                     rows.setdefault(store, {})[name] = row
                     print(f"{store:50s} {name:28s} {row}", flush=True)
-    result = {"command": "python benchmarks/spoiled_store.py", "limit_s": LIMIT_S, "rows": rows}
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    subprocess.run([peers.PEERS / "python", ROOT / "benchmarks" / "plot.py", path], check=True)
+    evidence.keep("spoiled-store", "make bench-spoiled", {"limit_s": LIMIT_S, "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

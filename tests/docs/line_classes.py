@@ -36,9 +36,7 @@ EVIDENCE = r"docs/evidence/.*\.md"
 CLUSTER = r"tools/cluster/README\.md"
 NOT_RUNBOOK = rf"(?!{RUNBOOK}|{OVERLAYS}|docs/install\.md).*"
 # what stands below those targets costs hours, whole engines, or a machine's network
-NOT_IN_THE_GATE = (
-    "make (bench|bench-fleet|bench-ops|bench-peers|demo-gpu|test-engines|test-processes|test-stores|sbom)"
-)
+NOT_IN_THE_GATE = "make (bench|bench-[a-z]+|demo-gpu|test-engines|test-processes|test-stores|sbom)"
 
 ROWS = (
     # -- our programs
@@ -73,10 +71,8 @@ ROWS = (
     Row(ANY, r"python tools/make_recording\.py", "nowhere", reason="it writes into the tree; test_pictures.py reads it"),
     # -- how a number was measured
     Row(EVIDENCE, r"python tests/gpu/.+", "nowhere", reason="it needs a GPU with torch and FlashInfer"),
-    Row(EVIDENCE, r"python benchmarks/(gpu_start|pod_start|admission)\.py.*", "nowhere", reason="it needs a GPU or a cluster"),
-    Row(EVIDENCE, r"python benchmarks/(crowd|spoiled_store|growth)\.py.*", "nowhere", reason="minutes, and peers that `make bench-peers` fetches"),
+    Row(EVIDENCE, r"python benchmarks/(gpu_start|pod_start)\.py.*", "nowhere", reason="it needs a GPU or a cluster"),
     Row(EVIDENCE, r"python -m benchmarks\.ops_cli .+", "nowhere", reason="a quarter of an hour, and s5cmd"),
-    Row(ANY, r"python benchmarks/metrics_cost\.py --sdk PYTHON", "nowhere", reason="a Python with another SDK is needed"),
     Row(EVIDENCE, r"python tools/(count_sglang_answers|test_engines)\.py.*", "nowhere", reason="minutes, or whole engines"),
     Row(EVIDENCE, r"python -m tests\.processes .+", "nowhere", reason="a quarter of an hour, root, and for one radosgw"),
     Row(ANY, r"pytest .+", "nowhere", reason="these tests are run by make targets of their own"),
