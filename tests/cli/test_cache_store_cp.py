@@ -1,5 +1,7 @@
 """cp: from one store into another, by the rules of import."""
 
+import os
+
 import pytest
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
 
@@ -231,6 +233,36 @@ def test_the_destination_on_another_server(shop, s3, tmp_path):
 
     assert done.code == 0, done.stderr
     assert stored(open_store(s3.url, environ=s3.environ)) == stored(store)
+
+
+def test_given_a_profile_for_the_destination_when_copied_then_its_keys_sign_there_and_nowhere_else(
+    shop, stub, tmp_path
+):
+    """botocore reads profiles when it connects, not when the store is opened."""
+    here, config = tmp_path / "here", tmp_path / "config"
+    here.mkdir()
+    open_store(str(here), environ={}).put_if_absent(identity().address.bundle_key, bundle().encode())
+    config.write_text(f"[profile there]\naws_access_key_id = {stub.access_key}\naws_secret_access_key = s\n")
+    source = {"AWS_ACCESS_KEY_ID": "of-the-source", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
+    there = {
+        "AUTOTUNE_TO_AWS_PROFILE": "there",
+        "AUTOTUNE_TO_AWS_CONFIG_FILE": str(config),
+        "AUTOTUNE_TO_AWS_ENDPOINT_URL_S3": stub.endpoint,
+    }
+
+    done = shop(
+        "--store",
+        here,
+        "cp",
+        "s3://b/p",
+        "--yes",
+        environ=dict(os.environ) | source | there,
+        opener=open_store,
+    )
+
+    assert done.code == 0, done.stderr
+    keys = {headers["authorization"].split("Credential=")[1].split("/")[0] for *_, headers in stub.requests}
+    assert keys == {stub.access_key}
 
 
 def test_given_a_variable_that_nobody_reads_when_copied_then_it_is_told(shop):

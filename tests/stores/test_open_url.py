@@ -1,5 +1,6 @@
 """From URLs and environments to adapters, and the sentences for URLs that cannot be."""
 
+import itertools
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import Missing
 from cache_store.objects.directory import DirectoryStore
 from cache_store.objects.fsspec_any import FsspecReader, S3fsStore
-from cache_store.objects.obstore_cloud import ObstoreStore, s3_settings
+from cache_store.objects.obstore_cloud import _S3_SETTINGS, ObstoreStore, s3_settings
 from cache_store.objects.open_url import open_store
 from cache_store.testing.contract import raises
 
@@ -168,6 +169,14 @@ def test_settings_that_cannot_be_are_invalid(settings, adapter):
     environ = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "r", **settings}
     with raises(ErrorKind.INVALID):
         open_store("s3://b", environ=environ, adapter=adapter)
+
+
+@pytest.mark.parametrize("variable", sorted(itertools.chain(*_S3_SETTINGS.values())))
+def test_every_variable_that_is_read_is_one_that_obstore_knows(variable):
+    value = {"AWS_SKIP_SIGNATURE": "true", "AWS_ENDPOINT_URL_STS": "https://sts.us-east-1.amazonaws.com"}
+    keys = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    store = open_store("s3://b/p", environ=keys | {variable: value.get(variable, "x")}, adapter="obstore")
+    store.close()
 
 
 # -- other fsspec URLs ---------------------------------------------------------------------------------------------------

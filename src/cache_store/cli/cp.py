@@ -23,6 +23,7 @@ from cache_store.cli.session import Problem, Session, store_options
 from cache_store.dataclass import replace
 from cache_store.exit_codes import ExitCode
 from cache_store.objects import ObjectStore
+from cache_store.objects.open_url import settle_client
 from cache_store.parcel import LeftOut, Parcel
 from cache_store.process_environ import lent
 from cache_store.store_environ import DESTINATION_PREFIX, is_for_store, s3_endpoint, store_environ
@@ -133,6 +134,7 @@ def _opened(there: Session) -> Iterator[ObjectStore]:
     with ExitStack() as open_until_done:
         with lent(there.environ):
             store = open_until_done.enter_context(there.plain_store())
+            settle_client(store)
         yield store
 
 

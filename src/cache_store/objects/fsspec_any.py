@@ -54,6 +54,17 @@ class S3fsStore:
     def url(self) -> str:
         return self._url
 
+    def connect(self) -> None:
+        """What the first request does, and the credentials are fetched: nothing is read from the process's environment
+        from here on, but where credentials run out. Raises `StoreError`.
+        """
+
+        async def settle(fs: Any) -> None:
+            if credentials := await fs.session.get_credentials():
+                await credentials.get_frozen_credentials()
+
+        self._ask(self._url, settle)
+
     def get(self, key: str, *, limit_bytes: int) -> StoredObject | Missing:
         name = self._prefix + check_key(key)
 

@@ -54,7 +54,7 @@ _S3_SETTINGS = {
     "container_credentials_relative_uri": ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",),
     "container_credentials_full_uri": ("AWS_CONTAINER_CREDENTIALS_FULL_URI",),
     "container_authorization_token_file": ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",),
-    "sts_endpoint": ("AWS_ENDPOINT_URL_STS", "AWS_STS_ENDPOINT"),
+    "endpoint_url_sts": ("AWS_ENDPOINT_URL_STS", "AWS_STS_ENDPOINT"),
     "skip_signature": ("AWS_SKIP_SIGNATURE",),
 }
 

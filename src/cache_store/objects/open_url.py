@@ -44,6 +44,17 @@ def open_store(
     return FsspecReader(url, shown(parts), request_timeout_s=request_timeout_s)
 
 
+def settle_client(store: ObjectStore) -> None:
+    """Whatever the store's client would read from the process's environment with its first request, it reads now.
+
+    obstore's has read it when it was made. Raises `StoreError`.
+    """
+    from cache_store.objects.fsspec_any import S3fsStore
+
+    if isinstance(store, S3fsStore):
+        store.connect()
+
+
 def shown(parts: SplitResult) -> str:
     """The URL without user, password, query and fragment."""
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
