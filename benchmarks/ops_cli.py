@@ -10,7 +10,6 @@ many objects of somebody else's into the bucket besides.
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -23,11 +22,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks import evidence  # noqa: E402 -- found by the line above
 from benchmarks.large_bucket import THREADS, fill  # noqa: E402 -- as above
+from benchmarks.pulls import S5CMD  # noqa: E402 -- as above
 from tests.processes.minio import KEYS, Bucket, serve  # noqa: E402 -- as above
 
 from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
 
-PEER, PEER_ROW = ROOT / ".tools" / "peers" / "bin" / "s5cmd", "s5cmd cp */bundle.json"
+PEER_ROW = "s5cmd cat */bundle.json"
 GOALS = {"ls": {"wall_s": 5.0}, "verify": {"peak_rss_mib": 150.0}}
 
 
@@ -82,8 +82,8 @@ def rows(environ, folder, rounds):
             measure(arguments, world)
         taken = [measure(arguments, world) for _ in range(1 if is_once else rounds)]
         yield name, row_of(name, taken)
-    if PEER.exists():
-        yield peer_row(environ, folder, rounds)
+    if S5CMD:
+        yield peer_row(environ, rounds)
 
 
 def row_of(name, taken):
@@ -98,25 +98,11 @@ def row_of(name, taken):
     }
 
 
-def peer_row(environ, folder, rounds):
-    """The same bundles, copied by s5cmd: what reading them costs a program that does nothing else."""
-    taken = []
-    for turn in range(rounds):
-        out = Path(folder) / f"peer-{turn}"
-        url = f"{environ['AUTOTUNE_STORE']}/*/bundle.json"
-        command = [
-            PEER,
-            "--endpoint-url",
-            environ["AWS_ENDPOINT_URL_S3"],
-            "--numworkers",
-            "32",
-            "cp",
-            url,
-            f"{out}/",
-        ]
-        taken.append(launched([*map(str, command)], environ))
-        shutil.rmtree(out)
-    return PEER_ROW, row_of(PEER_ROW, taken)
+def peer_row(environ, rounds):
+    """The same bundles, read by s5cmd and thrown away: what reading them costs a program that looks at none."""
+    url = f"{environ['AUTOTUNE_STORE']}/*/bundle.json"
+    command = [S5CMD, "--endpoint-url", environ["AWS_ENDPOINT_URL_S3"], "--numworkers", "32", "cat", url]
+    return PEER_ROW, row_of(PEER_ROW, [launched([*map(str, command)], environ) for _ in range(rounds)])
 
 
 def judge(commands):

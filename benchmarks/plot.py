@@ -17,7 +17,7 @@ COLORS = {OURS: "#4477aa", PEER: "#bbaa44"}
 # who is no program of ours; the last is a yardstick
 OTHERS = {
     **dict.fromkeys(
-        (PEER, "s5cmd cp", "boto3 script", "KServe storage initializer", "s5cmd cp */bundle.json"), "#bbaa44"
+        (PEER, "s5cmd cp", "boto3 script", "KServe storage initializer", "s5cmd cat */bundle.json"), "#bbaa44"
     ),
     **dict.fromkeys(("Python, obstore, one GET", "python -c pass"), "#bbbbbb"),
 }

