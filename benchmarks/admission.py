@@ -86,7 +86,10 @@ def install(api):
         SERVED,
     ]
     rendered = subprocess.run(
-        [*chart, "--set", "store.url=s3://models/autotune"], capture_output=True, text=True, check=True
+        [*chart, "--set", "store.url=s3://models/autotune,image.repository=autotune-cache"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     subprocess.run(
         [str(BIN / "kubectl"), "apply", "-f", "-"],

@@ -31,7 +31,10 @@ TERMINATED = 143
 REASONS: dict[str, tuple[int, str]] = {
     "internal": (INTERNAL, "a bug of ours; the detail has the exception"),
     "bad-settings": (BAD_SETTINGS, "an unknown AUTOTUNE_* variable, an unknown flag or a wrong value"),
-    "store-unavailable": (10, "refused, reset, 5xx, TLS failure or truncated answer, until the deadline"),
+    "store-unavailable": (
+        10,
+        "refused, reset, 5xx, TLS failure or truncated answer, several times within 30 s",
+    ),
     "store-timeout": (10, "no answer in time"),
     "store-not-found": (10, "the bucket does not exist"),
     "store-invalid": (BAD_SETTINGS, "the store's URL or settings are wrong"),

@@ -23,7 +23,7 @@ RESTRICTED = {
     "runAsNonRoot": True,
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-STORE = {"store": {"url": "s3://models/autotune"}}
+STORE = {"store": {"url": "s3://models/autotune"}, "image": {"repository": "autotune-cache"}}
 _numbers = itertools.count(1)
 
 

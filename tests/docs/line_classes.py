@@ -44,13 +44,15 @@ ROWS = (
     Row(ANY, r"autotune-init fleet( prewarm)?", "name"),
     Row(ANY, r"autotune-init fleet( prewarm)? --.*", "api server"),
     Row(ANY, r"cache-store (doctor|ls|verify|claims|stats)( --?\w.*)?", "here"),
-    Row(ANY, r"cache-store (show|verify|retire|restore|unlock|export|import) (?!--)\S.*", "here"),
+    Row(ANY, r"cache-store (show|verify|retire|quarantine|restore|unlock|export|import) (?!--)\S.*", "here"),
     Row(ANY, r"cache-store gc( --[a-z-]+ \S+)+", "here"),
     Row(ANY, r"cache-store (retire|import|gc)( --[a-z-]+)?", "name"),
     Row(ANY, r"source <\(cache-store completion bash\)", "here"),
     Row(ANY, r"python -m cache_store\.testing\.simulation --tell SEED", "here"),
     # -- the pages that have tests of their own
-    Row(r"docs/install\.md", r"(?!helm (install|test)$).+", "test", "tests/e2e/test_install_page.py", "blocks"),
+    Row(r"docs/install\.md", r"docker (build|push) .+", "nowhere", reason="a registry of one's own; tests/image_e2e build the "
+        "same Dockerfile with buildah"),
+    Row(r"docs/install\.md", r"(?!helm (install|test)$|autotune-init|docker|make|cache-store).+", "test", "tests/e2e/test_install_page.py", "blocks"),
     Row(RUNBOOK, r"kubectl .+", "test", "tests/kube/test_runbook.py", "KUBECTL"),
     Row(OVERLAYS, r"(?!docker|pytest|python -m).+", "test", "tests/overlays/test_page.py", "TYPED"),
     Row(OVERLAYS, r"docker build --target engine .+", "nowhere", reason="it pulls an engine's image; "

@@ -9,6 +9,9 @@
 {{- else if regexMatch "^[a-z0-9+.-]+://[^/]*@" $url }}
 {{- fail "store.url has credentials in it: everybody who can read pods would see them; use store.existingSecret" }}
 {{- end }}
+{{- if not $values.image.repository }}
+{{- fail "image.repository is not set: where you pushed our image (docs/install.md), for example --set image.repository=registry.example.com/autotune-cache. Labelled pods cannot start without it" }}
+{{- end }}
 {{- if and (eq $values.tuning.tuner "command") (not $values.tuning.tunerCommand) }}
 {{- fail "tuning.tuner is command, and tuning.tunerCommand does not say which" }}
 {{- end }}
