@@ -67,7 +67,8 @@ def crowd(document):
         document["rows"],
         f"until the last of {document['pods']} pods has its files, s",
         lambda row: row["last_s"],
-        lambda row: f"{row['last_s']} s, {row['cpu_s_a_pod']} s of CPU a pod",
+        lambda row: f"{row['last_s']} s, {row['cpu_s_a_pod']} s of CPU a pod"
+        + (f" ({row['pods']} pods)" if row.get("pods", document["pods"]) != document["pods"] else ""),
     )
 
 

@@ -101,11 +101,17 @@ def image_tree(out):
     return out / "start"
 
 
+def in_image(bucket, start):
+    """What pods run: the image's tree on the distribution's Python."""
+    url, python = f"s3://{bucket}/fleet", engine_python()
+    return lambda out: hit(out, url, program=(start,), engine_python=python)
+
+
 def floors_of(bucket, start, key):
     """What pods run, and what any program of its kind costs."""
-    url, python, lib = f"s3://{bucket}/fleet", engine_python(), start.parent / "lib"
+    python, lib = engine_python(), start.parent / "lib"
     return {
-        IN_IMAGE: lambda out: hit(out, url, program=(start,), engine_python=python),
+        IN_IMAGE: in_image(bucket, start),
         AT_LEAST: lambda out: [python, "-c", FLOOR, bucket, key, out, RANKS, RANK_BYTES, lib],
     }
 

@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 RECORDING = EXAMPLES / "h100-sample" / "bmm_fp8_tuned.json"
+TOLD = ("outcome", "reason", "key", "environment", "ranks", "seconds", "requests", "tune_s", "saved_s")
 ENGINE = [
     "python3", "-m", "sglang.launch_server",
     "--model-path", "examples/model",
@@ -36,10 +37,15 @@ def start_pod(name: str, demo: Path, flags: list[str]) -> dict[str, object]:
     ]  # fmt: skip
     began = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True, check=False)
-    print(done.stdout.strip(), flush=True)
     if done.returncode:
-        sys.exit(f"{name} ended with exit code {done.returncode}")
+        sys.exit(f"{done.stdout}\n{name} ended with exit code {done.returncode}")
     report: dict[str, object] = json.loads(done.stdout)
+    (demo / name / "report.json").write_text(done.stdout)
+    print(
+        json.dumps({field: report[field] for field in TOLD}),
+        f"(all of it: {demo.name}/{name}/report.json)",
+        flush=True,
+    )
     print(
         f"--- {name}: {report['outcome']} ({report['reason']}) after {time.monotonic() - began:.2f} s",
         flush=True,

@@ -29,11 +29,13 @@ def configuration() -> str:
         "the cloud (`AWS_*`, `GOOGLE_*`, `AZURE_*`). Where the engine has such variables for a bucket of its own, the store's",
         "are said with a prefix: `AUTOTUNE_STORE_AWS_ACCESS_KEY_ID` and so on. They beat the unprefixed ones, for the store",
         "alone; a key, a role or a profile said so takes nothing of the container's own identity.",
+        "",
+        "S is a number of seconds (`300`, not `5m`). The variable of a switch takes 1, true, yes or on.",
     ]
     for group, title in GROUPS.items():
         lines += ["", f"## {title}", "", "| flag | variable | default | meaning |", "|---|---|---|---|"]
         for option in (one for one in OPTIONS if one.group == group):
-            takes = "\\|".join(option.choices) or option.metavar
+            takes = "\\|".join(option.choices) or (option.metavar or "").replace("|", "\\|")
             flag = f"`{option.flag}`" + (f" {takes}" if takes else "")
             default = f"`{option.default}`" if option.default is not None else ""
             lines.append(f"| {flag} | `{option.variable}` | {default} | {option.meaning} |")

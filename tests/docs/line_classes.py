@@ -64,7 +64,7 @@ ROWS = (
     Row(r".*README\.md", r"(helm install|kubectl --namespace models patch) .+", "api server"),
     Row(r"(?!docs/runbook).*", r"(helm (install|test|uninstall)|kubectl (apply|describe pod))", "api server"),
     # -- make
-    Row(ANY, r"make (demo|test|test-page|e2e|lint|setup|servers|test-overlays|sim( SEEDS=\S+)?)", "gate"),
+    Row(ANY, r"make (demo|build|test|test-page|e2e|lint|setup|servers|test-overlays|sim( SEEDS=\S+)?)", "gate"),
     Row(ANY, r"make docs", "nowhere", reason="it writes into the tree; test_docs.py runs its programs with --check"),
     Row(ANY, NOT_IN_THE_GATE + r"( [A-Z]+=\S+)?", "nowhere", reason="hours, whole engines, other servers or a GPU"),
     # -- one whole cluster a machine
@@ -79,7 +79,7 @@ ROWS = (
     Row(EVIDENCE, r"python -m tests\.processes .+", "nowhere", reason="a quarter of an hour, root, and for one radosgw"),
     Row(ANY, r"pytest .+", "nowhere", reason="these tests are run by make targets of their own"),
     # -- what only a reader's own machine has
-    Row(ANY, r"pip install 'autotune-cache\[.+\]'", "nowhere", reason="no index has us yet; the extras are looked up"),
+    Row(ANY, r"pip install 'dist/autotune_cache-.+\[.+\]'", "nowhere", reason="into the reader's Python; the extras are looked up"),
     Row(r"docs/bucket-layout\.md", r"aws s3 cp .+ \| jq \.identity", "nowhere", reason="the AWS CLI, and an account"),
     Row(RUNBOOK, r"nvidia-smi -L", "nowhere", reason="it needs a GPU"),
 )  # fmt: skip
