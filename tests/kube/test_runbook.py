@@ -89,7 +89,7 @@ def test_kubectl_logs_finds_the_container(api, namespace, line):
     made = m.pod("pod", namespace, message=m.report())
     made["metadata"] = {"name": "pod", "namespace": namespace, "labels": labels}
     api.create_pod(made)
-    words = line.replace("NS", namespace).replace("POD", "pod").replace("WORKLOAD", "workload")
+    words = line.replace("NS", namespace).replace("POD", "pod").replace("JOB", "workload")
 
     # a pod on no node has said nothing yet; a container that it has not got is refused
     assert api.kubectl(*shlex.split(words)[1:]) == ""
