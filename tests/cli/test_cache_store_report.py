@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from tests import bundles
@@ -138,3 +139,20 @@ def test_given_a_hostile_name_then_it_is_text_and_nothing_else(tmp_path, model):
     assert text.count("</script>") == 2
     assert not {"\u2028", "\x00", "\x1b", "\u202e"} & set(text)
     assert max(map(len, data_of(tmp_path / "fleet.html")["texts"])) <= 5000
+
+
+@pytest.mark.parametrize(
+    "created_at",
+    [
+        "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "1970-01-01T00:00:00Z", "2026-13-99", "2026-11-22T12:00:00", "",
+    ],
+)  # fmt: skip
+def test_given_a_date_that_cannot_be_then_the_store_s_own_stands_in(shop, tmp_path, created_at):
+    shop.publish(bundles.bundle(created_at=created_at))
+
+    assert shop("report", "--html", tmp_path / "fleet.html").code == 0
+
+    written = shop.clock.now()
+    text = tmp_path.joinpath("fleet.html").read_text()
+    drawn = re.findall(r"<title>(\S+): 1 published</title>", text)
+    assert drawn == [f"{written + timedelta(days=created_at.startswith('9999')):%Y-%m-%d}"]

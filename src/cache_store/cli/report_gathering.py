@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
@@ -31,6 +31,8 @@ _STANDINGS = {
     "orphaned": "unreadable",
     "unreadable": "unreadable",
 }
+# nothing was tuned for FlashInfer before: a date that is older is a clock's mistake, or somebody's joke
+_FIRST = datetime(2020, 1, 1, tzinfo=timezone.utc)
 # what waits for somebody first
 _KINDS = ("stale", "failed", "unreadable", "quarantined")
 _FACTS_OF_TUNE = (
@@ -144,13 +146,17 @@ def _workload(row: Row, reading: Reading, claim: dict[str, Any] | None, now: dat
 
 
 def _moment(text: str | None) -> datetime | None:
-    """When it was tuned, which a copy in another bucket keeps; None where that is not said."""
+    """When it was tuned, which a copy in another bucket keeps; None where that is not said, or cannot be.
+
+    The first minutes of year 1 east of Greenwich have no UTC: they overflow when they are converted.
+    """
     try:
         # Python 3.10 knows no Z
         told = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
-    except ValueError:
+        moment = told.astimezone(timezone.utc) if told.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return told if told.tzinfo else None
+    return moment if moment and moment >= _FIRST else None
 
 
 def _facts(reading: Reading, claim: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
