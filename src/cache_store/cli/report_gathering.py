@@ -14,7 +14,7 @@ from cache_store.cli.bundle_rows import state_without_bundle
 from cache_store.cli.output import escape, for_people_seconds, shortened
 from cache_store.cli.progress import progress
 from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
-from cache_store.cli.views import Reading, claim_view, engine_of, reading_of, text_of_input
+from cache_store.cli.views import Reading, claim_view, engine_of, model_of, reading_of, text_of_input
 from cache_store.collect_on_store import read_record
 from cache_store.dataclass import dataclass, replace
 from cache_store.errors import StoreError
@@ -66,7 +66,7 @@ def gather(store: ObjectStore, now: datetime) -> Gathered:
         for one in in_parallel(partial(_look, store, now), inventory.rows, at_once=MANY):
             looked.append(one)
             advance()
-    workloads = tuple(_with_gpus([one.workload for one in looked]))
+    workloads = tuple(_named([one.workload for one in looked]))
     page = FleetPage(
         store=_text(store.url),
         written_at=now,
@@ -84,11 +84,19 @@ def gather(store: ObjectStore, now: datetime) -> Gathered:
     return Gathered(page, any(one.is_denied for one in looked))
 
 
-def _with_gpus(workloads: list[Workload]) -> Iterator[Workload]:
-    """Who has no bundle has its environment's name alone: another of the same environment tells the GPU's own."""
-    gpus = {_environment(one): one.gpu for one in workloads if one.state == "published"}
+def _named(workloads: list[Workload]) -> Iterator[Workload]:
+    """Who has no bundle knows its key and its environment's name: another of the same key tells the model, one of the same
+    environment the GPU's own name. Where nobody does, the key stands in for the model.
+    """
+    models = {_key(one): one.model for one in workloads if one.model}
+    gpus = {_environment(one): one.gpu for one in workloads if one.model}
     for one in workloads:
-        yield replace(one, gpu=gpus.get(_environment(one), one.gpu))
+        model = one.model or models.get(_key(one)) or f"key {_key(one)[:12]}"
+        yield replace(one, model=model, gpu=gpus.get(_environment(one), one.gpu))
+
+
+def _key(one: Workload) -> str:
+    return one.address.split("/")[2]
 
 
 def _environment(one: Workload) -> str:
@@ -112,7 +120,7 @@ def _workload(row: Row, reading: Reading, claim: dict[str, Any] | None, now: dat
     bundle, tombstone = reading.bundle, reading.tombstone
     identity = bundle.identity if bundle else tombstone.identity if tombstone else None
     metadata = identity.metadata if identity else {}
-    model = identity.key_inputs.get("model_path") if identity else None
+    model = model_of(identity) if identity else None
     entry = row.bundle or row.claim
     note = ""
     if tombstone:
@@ -127,7 +135,7 @@ def _workload(row: Row, reading: Reading, claim: dict[str, Any] | None, now: dat
         address=str(row.address),
         state=reading.state,
         standing=bundle.coverage.completeness if bundle else _STANDINGS[reading.state],
-        model=_text(model or UNKNOWN),
+        model=_text(model or ""),
         gpu=_text(metadata.get("gpu") or row.address.environment[:-13]),
         flashinfer_version=row.address.flashinfer_version,
         engine=_text(engine_of(bundle)) if bundle else "",
