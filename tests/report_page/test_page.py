@@ -250,6 +250,15 @@ def test_the_theme_can_be_chosen(opened, fleet):
     assert page.evaluate(ground) == light
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_in_forced_colours_the_map_can_be_read(opened, fleet, scheme):
+    page = opened(fleet, color_scheme=scheme, forced_colors="active")
+    style = "one => [getComputedStyle(one).color, getComputedStyle(one.closest('td')).backgroundColor]"
+
+    for text in (".pick b", ".pick small"):
+        assert contrast(*page.locator(f".map {text}").first.evaluate(style)) >= 4.5
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1024, 1440])
 def test_the_table_scrolls_in_its_box_and_the_page_does_not(opened, fleet, width):
     page = opened(fleet)
