@@ -176,7 +176,7 @@ def test_a_known_bad_row_that_pods_met_needs_attention_and_says_what_and_where(s
     done = shop("report", "--html", tmp_path / "fleet.html")
 
     text = tmp_path.joinpath("fleet.html").read_text()
-    assert "1 things need attention" in done.stderr
+    assert "need attention: 1" in done.stderr
     assert "all is well" not in text
     assert "a file whose MoE entries name another rank" in text
     assert text.count(f'href="#at={bundles.identity().address}"') == 1

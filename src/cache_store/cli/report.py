@@ -67,7 +67,7 @@ def report(session: Session, file: str) -> int:
             "unread_starts": page.starts.unread,
         })  # fmt: skip
     else:
-        told = f"{len(page.workloads)} workloads; {page.needs_attention} things need attention"
+        told = f"workloads: {len(page.workloads)}, need attention: {page.needs_attention}"
         output.tell(f"{file}: {output.for_people_bytes(len(body))}, {told}")
     return ExitCode.DENIED if gathered.is_denied else ExitCode.OK
 
