@@ -74,6 +74,7 @@ def test_what_needs_attention_is_a_link_to_it(opened, troubled):
     page = opened(troubled)
 
     page.get_by_role("link", name=address_of("a")).click()
+    page.get_by_role("dialog").wait_for()
 
     told = details(page)
     assert (told["State"], told["Why"], told["error"]) == ("failed", "pod-a: out of memory", "out of memory")
@@ -82,6 +83,7 @@ def test_what_needs_attention_is_a_link_to_it(opened, troubled):
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.textContent") == address_of("a"), "where it was opened"
     page.get_by_role("link", name=address_of("c")).click()
+    page.get_by_role("dialog").wait_for()
     assert (details(page)["why"], details(page)["by"]) == ("bad tactic", "ops")
     page.go_back()
     page.wait_for_function("!document.getElementById('one').open")

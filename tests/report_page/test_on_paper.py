@@ -57,6 +57,6 @@ def test_ten_thousand_rows_are_not_printed_and_it_says_so(opened, large):
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
 
     assert page.locator("#table tbody tr").count() == 2000
-    assert page.locator("#printed").text_content().startswith("The first 2000 of 10,000 bundles of")
+    assert page.locator("#printed").text_content().startswith("The first 2,000 of 10,000 bundles of")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator("#table tbody tr").count() == 100

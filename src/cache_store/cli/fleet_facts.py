@@ -14,7 +14,6 @@ from cache_store.bundle import Bundle
 from cache_store.cli.output import for_people_bytes, for_people_seconds
 from cache_store.cli.page_text import page_text
 from cache_store.cli.views import Reading, text_of_input
-from cache_store.dataclass import dataclass
 
 MAX_OF_SECTION, MAX_FACTS, MAX_VALUE = 40, 200, 1000
 _MADE = (
@@ -25,33 +24,19 @@ _MADE = (
 Fact = tuple[str, str, str]
 
 
-@dataclass(frozen=True)
-class _Section:
-    """`size`: how many facts there are, of which `facts` may give the first few only."""
-
-    name: str
-    facts: Iterable[tuple[str, object]]
-    size: int
+# name, facts, and how many there are: more than `facts_of` takes, for a hostile bundle. Plain: a page has 100,000 of them
+_Section = tuple[str, Iterable[tuple[str, object]], int]
 
 
 def facts_of(reading: Reading, claim: Mapping[str, Any] | None) -> tuple[Fact, ...]:
     """Facts without a value are left out."""
     told: list[Fact] = []
-    for section in _sections(reading, claim):
-        few = [
-            (section.name, page_text(name, 200), page_text(value, MAX_VALUE))
-            for name, value in islice(section.facts, min(MAX_OF_SECTION, MAX_FACTS - len(told)))
-            if value not in (None, "")
-        ]
-        told += few
-        if section.size > MAX_OF_SECTION:
-            told.append(
-                (
-                    section.name,
-                    "not shown",
-                    f"{section.size - MAX_OF_SECTION:,} more: cache-store show has all",
-                )
-            )
+    for section, facts, size in _sections(reading, claim):
+        for name, value in islice(facts, min(MAX_OF_SECTION, MAX_FACTS - len(told))):
+            if value is not None and value != "":
+                told.append((section, page_text(name, 200), page_text(value, MAX_VALUE)))
+        if size > MAX_OF_SECTION:
+            told.append((section, "not shown", f"{size - MAX_OF_SECTION:,} more: cache-store show has all"))
     return tuple(told)
 
 
@@ -75,16 +60,16 @@ def _sections(reading: Reading, claim: Mapping[str, Any] | None) -> Iterator[_Se
     if identity:
         inputs = ((name, text_of_input(value)) for name, value in identity.key_inputs.items())
         yield _listed("Key", [("key", identity.key), ("of the text", identity.key_text)])
-        yield _Section("Inputs of the key", inputs, len(identity.key_inputs))
+        yield "Inputs of the key", inputs, len(identity.key_inputs)
         extra = {f"extra: {name}": told for name, told in islice(identity.extra.items(), MAX_OF_SECTION)}
         environment = (*islice(identity.metadata.items(), MAX_OF_SECTION), *extra.items())
-        yield _Section("Environment", environment, len(identity.metadata) + len(identity.extra))
+        yield "Environment", environment, len(identity.metadata) + len(identity.extra)
     if bundle:
         yield from _of_bundle(bundle)
 
 
 def _listed(name: str, facts: list[tuple[str, object]]) -> _Section:
-    return _Section(name, facts, 0)
+    return name, facts, 0
 
 
 def _of_claim(claim: Mapping[str, Any]) -> list[tuple[str, object]]:
@@ -120,22 +105,22 @@ def _of_bundle(bundle: Bundle) -> Iterator[_Section]:
             *[("is missing", one) for one in coverage.first_missing[:5]],
         ],
     )
-    yield _Section("Entries by op", coverage.ops.items(), len(coverage.ops))
-    yield _Section("Left out", coverage.excluded.items(), len(coverage.excluded))
-    yield _Section("Not decided", coverage.undecided.items(), len(coverage.undecided))
+    yield "Entries by op", coverage.ops.items(), len(coverage.ops)
+    yield "Left out", coverage.excluded.items(), len(coverage.excluded)
+    yield "Not decided", coverage.undecided.items(), len(coverage.undecided)
     yield _listed("Rank files", [("files", len(bundle.ranks)), ("of which different", len(bundle.digests))])
     counts = Counter(bundle.ranks.values())
     sizes = (
         (f"sha256 {digest[:16]}...", f"{count} of {_size_of(bundle, digest)}")
         for digest, count in counts.most_common()
     )
-    yield _Section("Their contents", sizes, len(counts))
+    yield "Their contents", sizes, len(counts)
     rows = (
         (f"{op} {shape}", ", ".join(map(str, buckets[:64])))
         for op, shapes in coverage.buckets.items()
         for shape, buckets in shapes.items()
     )
-    yield _Section("Token counts", rows, sum(map(len, coverage.buckets.values())))
+    yield "Token counts", rows, sum(map(len, coverage.buckets.values()))
 
 
 def _size_of(bundle: Bundle, digest: str) -> str:

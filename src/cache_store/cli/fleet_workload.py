@@ -10,7 +10,7 @@ from cache_store.cli.fleet_facts import facts_of
 from cache_store.cli.output import for_people_seconds
 from cache_store.cli.page_text import moment_of, page_text
 from cache_store.cli.views import Reading, engine_of, model_of
-from cache_store.dataclass import dataclass, replace
+from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind
 from cache_store.fleet_page import UNKNOWN, Trouble, Workload
 from cache_store.inventory import Row
@@ -72,7 +72,7 @@ def _workload(row: Row, reading: Reading, claim: ClaimView | None, claimed: str,
     latest = now + timedelta(days=1)
     holder = claim["holder"] if claim and not bundle else None
     coverage = bundle.coverage if bundle else None
-    workload = Workload(
+    return Workload(
         address=str(row.address),
         state=_STATES.get(reading.state) or claimed or "claimed",
         model=page_text((model_of(identity) if identity else None) or ""),
@@ -91,8 +91,8 @@ def _workload(row: Row, reading: Reading, claim: ClaimView | None, claimed: str,
         missing=coverage.missing if coverage else None,
         tune_s=made.tune_s if made else 0.0,
         note=page_text(_note(reading, claim, claimed)),
+        facts=facts_of(reading, claim),
     )
-    return replace(workload, facts=facts_of(reading, claim))
 
 
 def _moments(row: Row) -> list[datetime]:

@@ -19,6 +19,8 @@ MAX_MARKS = 8
 
 def page_text(value: object, length: int = MAX_TEXT) -> str:
     """Printable, visible, and at most `length` long."""
+    if isinstance(value, str) and len(value) <= length and value.isascii() and value.isprintable():
+        return value  # nearly all: 10,000 bundles bring 400,000 texts
     # what is cut away needs no escaping: a bundle may bring megabytes
     plain = escape(str(value)[: length + 1])
     if not plain.isascii():

@@ -100,8 +100,8 @@ const last = () => Math.max(0, Math.ceil(found.length / PAGE) - 1) * PAGE;
 function draw() {
   start = Math.min(start, last());
   fill(found.slice(start, start + PAGE));
-  const which = found.length > PAGE ? `, ${start + 1} to ${Math.min(start + PAGE, found.length)} shown` : "";
-  $("found").textContent = `${found.length} of ${plural(rows.length, "bundle")}${which}`;
+  const which = found.length > PAGE ? `, ${(start + 1).toLocaleString("en")} to ${Math.min(start + PAGE, found.length).toLocaleString("en")} shown` : "";
+  $("found").textContent = `${found.length.toLocaleString("en")} of ${plural(rows.length, "bundle")}${which}`;
   for (const button of document.querySelectorAll(".pager button")) {
     // disabled, it would lose the focus of who has just pressed it
     button.setAttribute("aria-disabled", String(button.dataset.forward ? start === last() : start === 0));
@@ -188,8 +188,8 @@ function print() {
   const asked = Object.entries(controls).filter(([, control]) => control.value)
     .map(([name, control]) => `${name === "q" ? "search" : name} "${cut(control.value, 80)}"`);
   const shown = found.slice(0, PRINTED);
-  $("printed").textContent = `${shown.length === found.length ? "" : `The first ${shown.length} of `}${plural(found.length, "bundle")}`
-    + ` of ${rows.length} in all. Filter: ${asked.join(", ") || "none"}.`;
+  $("printed").textContent = `${shown.length === found.length ? "" : `The first ${shown.length.toLocaleString("en")} of `}${plural(found.length, "bundle")}`
+    + ` of ${rows.length.toLocaleString("en")} in all. Filter: ${asked.join(", ") || "none"}.`;
   fill(shown);
 }
 function start_table() {
