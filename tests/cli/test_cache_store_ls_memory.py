@@ -112,7 +112,7 @@ def test_what_could_not_be_read_is_asked_for_again(kept):
         lambda file: file.write_bytes(b""),
         lambda file: file.write_bytes(b"\xff\xfe not ours \n" * 9),
         lambda file: file.write_bytes(b"[" * 100_000),
-        lambda file: file.write_bytes(file.read_bytes().replace(b"ls-memory/v1", b"ls-memory/v0")),
+        lambda file: file.write_bytes(file.read_bytes().replace(b"ls-memory/v2", b"ls-memory/v0")),
         lambda file: file.write_bytes(file.read_bytes()[:-40]),
         lambda file: file.write_bytes(file.read_bytes().splitlines(keepends=True)[0] + b'["x", 1, []]\n3\n'),
         lambda file: (file.unlink(), file.mkdir()),

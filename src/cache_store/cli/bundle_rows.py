@@ -100,7 +100,7 @@ def contents_view(reading: Reading) -> View:
     if bundle:
         made = bundle.provenance
         told |= {
-            "model": model_of(bundle),
+            "model": model_of(bundle.identity),
             "engine": engine_of(bundle),
             "ranks": len(bundle.ranks),
             "entries": bundle.coverage.entries,

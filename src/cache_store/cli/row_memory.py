@@ -20,7 +20,7 @@ from cache_store.sha256 import sha256_hex
 from cache_store.version import __version__
 from cache_store.whole_file import whole_file
 
-SCHEMA = "autotune-cache/ls-memory/v1"
+SCHEMA = "autotune-cache/ls-memory/v2"
 MAX_FILE_BYTES = 256 * MIB
 MAX_LINE_BYTES = 64 * KIB
 # what only the bundle's own bytes decide; why another could not be read may have been the network's or the rights' doing

@@ -190,7 +190,7 @@ def _counted(row: Row, reading: Reading) -> Counted:
         "arch": row.address.arch,
         # where the bundle does not tell, its environment's name does, in lower case and with dashes
         "gpu": gpu or _HASH.sub("", row.address.environment),
-        "model": model_of(bundle) if bundle else None,
+        "model": model_of(bundle.identity) if bundle else None,
     }
     tune_s = bundle.provenance.tune_s if bundle else 0.0
     return Counted(reading.state, groups, row.size_bytes, tune_s)
