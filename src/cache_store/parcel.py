@@ -37,8 +37,11 @@ class Parcel:
     @property
     def contents(self) -> dict[str, bytes]:
         """Rank file -> content."""
-        stored = {digest: text.encode() for digest, text in self.bundle.files.items()} | dict(self.blobs)
-        return {name: stored[digest] for name, digest in self.bundle.ranks.items()}
+        return {name: self.content(digest) for name, digest in self.bundle.ranks.items()}
+
+    def content(self, digest: str) -> bytes:
+        """Of a digest that some rank has."""
+        return self.blobs[digest] if digest in self.blobs else self.bundle.files[digest].encode()
 
 
 @dataclass(frozen=True)

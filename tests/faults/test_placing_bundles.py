@@ -188,6 +188,23 @@ def test_given_the_same_files_inline_when_placed_then_no_blob_is_asked_for():
     assert isinstance(bucket.place(LARGE), Unchanged)
 
 
+def test_given_a_lost_blob_when_the_same_files_come_inline_then_it_is_put_back():
+    bucket = Bucket(replace(BESIDE, nonce="theirs"))
+
+    assert bucket.place(is_dry=True) == Changed("published", "published", "theirs", None, is_dry=True)
+    assert bucket.place() == Changed("published", "published", "theirs")
+    assert bucket.memory.get(BLOB, limit_bytes=10**6).body == BODY
+    assert isinstance(bucket.place(), Unchanged)
+
+
+@pytest.mark.parametrize("body", [b"short", BODY + b" "])
+def test_given_a_spoiled_blob_when_the_same_files_come_inline_then_it_says_so(body):
+    bucket = Bucket(BESIDE)
+    bucket.memory.put_if_absent(BLOB, body)
+
+    assert bucket.place().reason == "blob-differs"
+
+
 @pytest.mark.parametrize("kind", [ErrorKind.DENIED, ErrorKind.UNAVAILABLE])
 def test_given_a_blob_that_cannot_be_written_when_placed_then_the_bundle_is_not_there(kind):
     bucket = Bucket()
