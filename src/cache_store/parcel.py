@@ -12,12 +12,8 @@ from cache_store.bundle import BadBundle, Bundle, Tombstone
 from cache_store.bundle_json import parse_register, revised
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address
-from cache_store.objects import MIB
 from cache_store.operation_steps import Refused, Unchanged
 from cache_store.verification import Finding, examine_blob, examine_register
-
-# a parcel is held in memory; eight ranks with 16 MiB each are a quarter of it
-MAX_BLOBS_BYTES = 512 * MIB
 
 ABSENT = "absent"
 PUBLISHED = "published"
@@ -73,8 +69,6 @@ def open_register(address: Address, body: bytes) -> Bundle | LeftOut:
         return LeftOut(address, RETIRED if register.may_retune else QUARANTINED, register.reason)
     if register is None:
         raise AssertionError("bytes that are no register have a finding that says so")
-    if sum(register.blobs[digest] for digest in blobs_of(register)) > MAX_BLOBS_BYTES:
-        return LeftOut(address, "bundle-too-large", f"its blobs have more than {MAX_BLOBS_BYTES} bytes")
     return register
 
 

@@ -2,10 +2,12 @@
 
 import os
 import stat
+from dataclasses import replace
 
 import pytest
 from tests.bundles import H200, bundle, identity, rank_file, tombstone
 
+from cache_store.bundle import MAX_FILE_BYTES, digest_of
 from cache_store.exit_codes import ExitCode
 from cache_store.objects.open_url import open_store
 
@@ -185,3 +187,23 @@ def test_from_a_real_server(shop, s3, tmp_path):
 
     assert done.code == 0, done.stderr
     assert files(tmp_path) == dict.fromkeys(NAMES, rank_file())
+
+
+@pytest.mark.parametrize("command", ["pull", "diff", "export"])
+def test_more_blobs_than_may_be_held_are_refused_before_the_first_is_fetched(shop, tmp_path, command):
+    digests = [digest_of(str(number).encode()) for number in range(33)]
+    ranks = {f"rank_tp{number}_pp0_dp0.json": digest for number, digest in enumerate(digests)}
+    address = shop.publish(
+        replace(bundle(), ranks=ranks, files={}, blobs=dict.fromkeys(digests, MAX_FILE_BYTES))
+    )
+    args = {
+        "pull": [address, tmp_path / "a"],
+        "diff": [address, address],
+        "export": [tmp_path / "a", address],
+    }
+
+    done = shop(command, *args[command])
+
+    assert done.code == ExitCode.CORRUPT
+    assert "512" in done.stderr or "536870912" in done.stderr
+    assert shop.requests == {"get": 1}

@@ -5,15 +5,18 @@ from dataclasses import replace
 
 import pytest
 from tests.bundles import bundle, identity, rank_file
+from tests.pods import REPLAY, Pod
 
 from cache_store.bundle import BadBundle, digest_of
+from cache_store.bundle_json import parse_register
 from cache_store.claim import Rules
 from cache_store.clock import fresh_nonce
 from cache_store.coordination import Participant
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.lookup import fetch_contents, look_up
-from cache_store.objects import Missing
+from cache_store.objects import MIB, Missing
 from cache_store.objects.memory import MemoryStore
+from cache_store.objects.open_url import open_store
 from cache_store.participate import Driver
 from cache_store.register import Hit, Vacant
 from cache_store.steps import Finished, Fit, Published, Unpublished
@@ -154,3 +157,75 @@ def test_given_a_spoiled_blob_when_fetched_then_no_byte_of_it_is_handed_out(spoi
         assert raised.value.reason == reason
     else:
         assert raised.value.kind is ErrorKind.TOO_LARGE
+
+
+# -- whole pods ----------------------------------------------------------------------------------------------------
+
+TUNE = ("--tuner", "command", "--tuner-command", REPLAY)
+
+
+class Volume:
+    """A store in a directory with the bundle of one real pod, its content beside it; and another pod."""
+
+    def __init__(self, root):
+        (root / "store").mkdir()
+        self.store = open_store(f"file://{root / 'store'}", environ={})
+        made = Pod(root / "first", self.store.url).run(*TUNE)
+        assert made.report["outcome"] == "tuned", made.stderr
+        self.key = next(entry.key for entry in self.store.list("") if entry.key.endswith("/bundle.json"))
+        body = self.store.get(self.key, limit_bytes=10**7).body
+        made = parse_register(body)
+        [(self.digest, text)] = made.files.items()
+        self.bundle = replace(made, files={}, blobs={self.digest: len(text.encode())})
+        self.pod = Pod(root / "second", self.store.url)
+        self.text = text
+
+    def hold(self, bundle, blobs):
+        self.store.delete(self.key)
+        self.store.put_if_absent(self.key, bundle.encode())
+        for digest, body in blobs.items():
+            self.store.put_if_absent(bundle.identity.address.blob_key(digest), body)
+
+
+@pytest.fixture
+def volume(tmp_path):
+    return Volume(tmp_path)
+
+
+def test_given_a_sound_blob_when_a_pod_starts_then_it_is_a_hit_of_two_requests(volume):
+    volume.hold(volume.bundle, {volume.digest: volume.text.encode()})
+
+    done = volume.pod.run("--tuner", "none")
+
+    assert (done.report["outcome"], done.report["requests"]) == ("hit", 2)
+    assert volume.pod.rank_files() == {"rank_tp0_pp0_dp0.json": volume.text.encode()}
+
+
+@pytest.mark.parametrize("other", ["another tactic", "cut"])
+def test_given_a_spoiled_blob_when_a_pod_starts_then_it_is_cold_and_has_no_file(volume, other):
+    body = volume.text.replace("0", "1", 1) if other == "another tactic" else volume.text[:-1]
+    volume.hold(volume.bundle, {volume.digest: body.encode()})
+
+    done = volume.pod.run("--tuner", "none")
+
+    assert (done.code, done.report["outcome"], done.report["reason"]) == (0, "cold", "bundle-digest-mismatch")
+    assert volume.pod.files() == {}
+
+
+def test_given_names_of_other_ranks_when_a_pod_starts_then_no_blob_is_fetched(volume):
+    renamed = replace(volume.bundle, ranks={"rank_tp9_pp0_dp0.json": volume.digest})
+    volume.hold(renamed, {volume.digest: volume.text.encode()})
+
+    report = volume.pod.run("--tuner", "none").report
+
+    assert (report["reason"], report["requests"]) == ("bundle-wrong-rank-files", 1)
+
+
+def test_given_more_blobs_than_a_pod_may_hold_when_it_starts_then_none_is_fetched(volume):
+    digests = [digest_of(str(number).encode()) for number in range(33)]
+    ranks = {f"rank_tp{number}_pp0_dp0.json": digest for number, digest in enumerate(digests)}
+    volume.hold(replace(volume.bundle, ranks=ranks, blobs=dict.fromkeys(digests, 16 * MIB)), {})
+
+    report = volume.pod.run("--tuner", "none").report
+
+    assert (report["reason"], report["requests"]) == ("bundle-too-large", 1)
