@@ -22,7 +22,13 @@ from autotune_init.place import Ownership, Placed, PlaceFailed, Staged, move_asi
 from autotune_init.place_entries import place_entries
 from cache_store.dataclass import dataclass
 from cache_store.rank_file import RankFile
-from cache_store.store_entries import ENTRIES_FOLDER, MANIFEST_NAME, check_entries, check_entry_names
+from cache_store.store_entries import (
+    ENTRIES_FOLDER,
+    MANIFEST_NAME,
+    check_entries,
+    check_entry_names,
+    path_in_store,
+)
 
 
 class Installing(Protocol):
@@ -127,8 +133,9 @@ class Entries:
         self.check(contents)
 
     def lying(self, names: Iterable[str]) -> tuple[LocalFile, ...]:
-        folder = self.directory / ENTRIES_FOLDER
-        return tuple(examine_entry(folder / name) for name in names if name != MANIFEST_NAME)
+        return tuple(
+            examine_entry(self.directory / path_in_store(name)) for name in names if name != MANIFEST_NAME
+        )
 
     def move_aside(self, names: Iterable[str]) -> dict[str, str]:
         folder = self.directory / ENTRIES_FOLDER

@@ -13,7 +13,8 @@ from cache_store.bundle_json import parse_register, revised
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address
 from cache_store.operation_steps import Refused, Unchanged
-from cache_store.verification import Finding, examine_blob, examine_register
+from cache_store.store_entries import path_in_store
+from cache_store.verification import STORE_KEY_TEXT, Finding, examine_blob, examine_register
 
 ABSENT = "absent"
 PUBLISHED = "published"
@@ -34,6 +35,13 @@ class Parcel:
     def contents(self) -> dict[str, bytes]:
         """Rank file -> content."""
         return {name: self.content(digest) for name, digest in self.bundle.ranks.items()}
+
+    @property
+    def placed(self) -> dict[str, bytes]:
+        """Path below the engine's directory -> content, as the init container lays them out."""
+        if not self.bundle.identity.key_text.startswith(STORE_KEY_TEXT):
+            return self.contents
+        return {path_in_store(name): content for name, content in self.contents.items()}
 
     def content(self, digest: str) -> bytes:
         """Of a digest that some rank has."""

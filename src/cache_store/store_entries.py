@@ -42,6 +42,11 @@ class StoreEntry:
     tactic: object
 
 
+def path_in_store(name: str) -> str:
+    """Where FlashInfer looks for a file of a bundle of its own store, below the environment's directory."""
+    return name if name == MANIFEST_NAME else f"{ENTRIES_FOLDER}/{name}"
+
+
 def entry_name(key: str) -> str:
     """The name of the file that FlashInfer keeps `key` in."""
     return sha256_hex(key.encode())[:24] + ".json"
