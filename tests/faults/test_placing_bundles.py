@@ -72,6 +72,13 @@ def test_given_a_write_meanwhile_when_placed_then_it_stays(first, then, outcome,
     assert bucket.register == then
 
 
+def test_given_the_same_nonce_of_another_copier_when_placed_then_it_is_not_called_ours():
+    """An archive's nonce is anybody's who has the archive: only a write whose answer is unknown may be our own."""
+    bucket = Bucket()
+
+    assert isinstance(bucket.place(recheck=bucket.meanwhile(OURS)), Unchanged)
+
+
 def test_given_a_tombstone_that_is_deleted_meanwhile_when_placed_then_nothing_is_written():
     bucket = Bucket(tombstone())
 
