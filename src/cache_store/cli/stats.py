@@ -60,6 +60,7 @@ class Seen:
     verdict: str | None
     is_stale: bool
     problem: str | None
+    is_denied: bool
     reads: int
 
 
@@ -104,7 +105,7 @@ def stats(
     selection = Selection(flashinfer, arch, None, gpu)
     now = session.clock.now()
     tally, claims, problems = Tally(), Counter[str](), Counter[str]()
-    reads = 0
+    reads, is_denied = 0, False
     with session.store() as store:
         try:
             inventory = list_inventory(store, selection.prefix)
@@ -115,6 +116,7 @@ def stats(
             for seen in in_parallel(partial(_look, store, now), rows, at_once=MANY):
                 tally.add(seen.counted)
                 reads += seen.reads
+                is_denied |= seen.is_denied
                 if seen.verdict is not None:
                     claims.update([seen.verdict] + ["stale"] * seen.is_stale)
                 if seen.problem is not None:
@@ -139,7 +141,7 @@ def stats(
         output.emit_json(document)
     else:
         output.emit_lines(_lines(document, tally, cost))
-    return ExitCode.DENIED if problems[f"store-{ErrorKind.DENIED.value}"] else ExitCode.OK
+    return ExitCode.DENIED if is_denied else ExitCode.OK
 
 
 def _uses(store: ObjectStore, selection: Selection) -> Uses:
@@ -172,14 +174,15 @@ def _look(store: ObjectStore, now: datetime, row: Row) -> Seen:
     if row.bundle is not None:
         answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
         reading, reads = reading_of(row.address, answer, has_claim=row.claim is not None), 1
-    verdict, is_stale = None, False
+    verdict, is_stale, is_denied = None, False, reading.is_denied
     if row.claim is not None:
         claim = read_object(store, row.address.claim_key, limit_bytes=MAX_READ_BYTES)
         reads += 1
         if not isinstance(claim, Missing):
             view = claim_view(claim, now, Rules())
             verdict, is_stale = view["verdict"], view["is_stale"]
-    return Seen(_counted(row, reading), verdict, is_stale, reading.problem, reads)
+            is_denied |= view["problem"] == f"store-{ErrorKind.DENIED.value}"
+    return Seen(_counted(row, reading), verdict, is_stale, reading.problem, is_denied, reads)
 
 
 def _counted(row: Row, reading: Reading) -> Counted:
