@@ -87,6 +87,27 @@ def test_wrong_usage(shop, arguments):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--store", "", "ls"],
+        ["gc", "--yes", "--store", ""],
+        ["ls", "--store", " "],
+        ["ls", "--adapter", ""],
+        ["cp", "", "--yes"],
+        ["cp", "s3://models/prod", "--to-endpoint", "", "--yes"],
+        ["diff", str(identity().address), str(identity().address), "--other-store", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_an_unset_variable_left_empty_is_never_taken_for_none(shop, arguments):
+    shop.publish()
+
+    done = shop(*arguments, "--json")
+
+    assert (done.code, done.stdout, done.error["kind"]) == (2, "", "usage")
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("AUTOTUNE_STORE_ADAPTER", "boto3"),
