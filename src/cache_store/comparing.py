@@ -76,13 +76,14 @@ class Comparison:
             f"of those in both {totals['tactic']} have other tactics"
         )
 
-
     @property
     def _why_tactics_differ(self) -> str:
         """Two tunes of one identity may disagree; of two identities nothing follows."""
         names = [one.name for one in self.identity if one.part != "key"]
         if names:
-            return f"they are of different GPUs or environments ({', '.join(names[:3])}), so that says nothing"
+            return (
+                f"they are of different GPUs or environments ({', '.join(names[:3])}), so that says nothing"
+            )
         if self.identity:
             return f"their keys have different inputs ({', '.join(one.name for one in self.identity[:3])})"
         return "two live tunes do, where tactics are about as fast as each other"

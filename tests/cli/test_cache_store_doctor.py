@@ -226,6 +226,29 @@ def test_real_adapters_on_a_store_in_trouble(stub, at, fault, code, kind):
     assert (done.code, done.document["checks"][0]["kind"]) == (code, kind)
 
 
+@pytest.mark.parametrize(
+    ("fault", "fault_code", "told"),
+    [
+        ("403", "SignatureDoesNotMatch", "the secret key does not belong to the access key"),
+        ("403", "InvalidAccessKeyId", "does not know this access key"),
+        ("403", "RequestTimeTooSkewed", "clock is far from the store's"),
+        ("400", "ExpiredToken", "have expired"),
+        ("400", "InvalidToken", "the session token does not belong"),
+    ],
+)
+def test_given_credentials_that_are_refused_when_asked_then_it_says_so_and_names_no_right(
+    stub, at, fault, fault_code, told
+):
+    stub.fault, stub.fault_code = fault, fault_code
+
+    done = at(stub.endpoint)
+
+    assert (done.code, done.document["checks"][0]["kind"], done.document["use"]) == (14, "denied", "nothing")
+    assert told in done.document["sentence"]
+    assert (done.document["missing_rights"], done.document["policy"]) == ([], None)
+    assert {check["result"] for check in done.document["checks"][1:]} == {"skipped"}
+
+
 def test_a_bucket_that_is_not_there(stub, at):
     stub.fault, stub.fault_code = "404", "NoSuchBucket"
 

@@ -123,14 +123,15 @@ def _ask_all(
         try:
             answer = call()
         except StoreError as error:
-            found.checks.append(Check(name, "failed", str(error), clock.monotonic() - began, error.kind))
+            took_s = clock.monotonic() - began
+            found.checks.append(Check(name, "failed", str(error), took_s, error.kind, error.hint))
             return None
         found.checks.append(Check(name, "passed", describe(answer), clock.monotonic() - began))
         return answer
 
     began = clock.now()
     absent = ask("get", lambda: store.get(f"{key}-absent", limit_bytes=KIB), lambda _: "answered as missing")
-    if not absent and found.checks[0].kind is not ErrorKind.DENIED:
+    if not absent and (found.checks[0].kind is not ErrorKind.DENIED or found.checks[0].hint):
         return
     _note_clock(found, absent.date if absent else None, "date", began, clock.now())
     ask(

@@ -198,6 +198,6 @@ def store_options(function: F) -> F:
 
 
 def problem_of(error: StoreError, advice: str | None = None) -> Problem:
-    """`error` for a person: what happened, and what to do about it."""
-    message = f"{error}; {advice or ADVICE[error.kind]}"
+    """`error` for a person: what to do about it, and what happened. Refused credentials lack no right: no `advice` then."""
+    message = f"{error.hint or advice or ADVICE[error.kind]} ({error})"
     return Problem(f"store-{error.kind.value}", message, OF_ERROR[error.kind])
