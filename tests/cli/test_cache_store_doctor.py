@@ -9,6 +9,7 @@ from cache_store.errors import ErrorKind
 from cache_store.objects import Written
 from cache_store.objects.open_url import open_store
 from cache_store.probe import ProbeResult, RaceReport, StoreClass
+from cache_store.testing.clock import ManualClock
 from cache_store.testing.faulty import AppliesLate, Fails, Fault, Says
 
 DENIED = Fails(ErrorKind.DENIED)
@@ -154,6 +155,17 @@ def test_writes_that_are_not_answered(shop):
     done = shop("doctor", "--json")
 
     assert (done.code, done.document["use"]) == (10, "read")
+
+
+def test_a_clock_that_is_off_gets_advice(shop):
+    shop.clock.advance(86400)
+    own = ManualClock()
+
+    done = shop("doctor", "--json", clock=own)
+
+    assert done.document["clock_ahead_s"] == 86400
+    assert "86400 s behind the store's: set it (NTP)" in done.document["advice"][0]
+    assert "misjudged" in shop("doctor", clock=own).stdout
 
 
 def test_a_probe_object_that_stays_behind_is_named(shop):

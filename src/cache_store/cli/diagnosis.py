@@ -14,6 +14,7 @@ from cache_store.probe import FOLDER, ProbeResult, RaceReport, StoreClass
 
 CheckName = Literal["get", "list", "write", "read", "conditions", "delete", "race"]
 Use = Literal["tune", "read", "nothing"]
+CLOCKS_DIFFER_S = 60.0  # a lease is as long
 Right = Literal["list", "read", "write", "delete"]
 
 S3_ACTIONS: Mapping[Right, str] = MappingProxyType(
@@ -53,11 +54,19 @@ class Diagnosis:
     advice: tuple[str, ...] = ()
 
 
-def diagnose(checks: Iterable[Check], probe: ProbeResult | None, race: RaceReport | None = None) -> Diagnosis:
-    """`probe` is None where the conditions could not be asked about, `race` None where nobody asked for one."""
+def diagnose(
+    checks: Iterable[Check],
+    probe: ProbeResult | None,
+    race: RaceReport | None = None,
+    clock_ahead_s: float | None = None,
+) -> Diagnosis:
+    """`probe` is None where the conditions could not be asked about, `race` None where nobody asked for one.
+
+    `clock_ahead_s`: the server's clock minus ours.
+    """
     by_name = {check.name: check for check in checks}
     missing = missing_rights(by_name)
-    advice = _advice(by_name, probe)
+    advice = _advice(by_name, probe) + _advice_on_clock(clock_ahead_s)
     can_read = "passed" in {by_name[name].result for name in ("get", "read") if name in by_name}
 
     def end(use: Use, sentence: str, exit_code: ExitCode) -> Diagnosis:
@@ -166,6 +175,15 @@ def _advice(by_name: Mapping[CheckName, Check], probe: ProbeResult | None) -> tu
     if probe is not None and probe.etag_form == "unquoted":
         advice.append("this store wants If-Match without quotes (Ceph RGW 16 does); upgrade it if you can")
     return tuple(advice)
+
+
+def _advice_on_clock(ahead_s: float | None) -> tuple[str, ...]:
+    if ahead_s is None or abs(ahead_s) <= CLOCKS_DIFFER_S:
+        return ()
+    return (
+        f"this computer's clock is {abs(ahead_s):.0f} s {'behind' if ahead_s > 0 else 'ahead of'} the store's: set it (NTP); "
+        "ages that are told here are off by that, and claims are misjudged by it",
+    )
 
 
 def iam_policy(url: str, region: str) -> dict[str, Any] | None:

@@ -83,7 +83,7 @@ def doctor(session: Session, is_race: bool, race_rounds: int) -> int:
     with session.plain_store() as store:
         found = _examine(store, session, race_rounds=race_rounds if is_race else 0)
         url = store.url
-    diagnosis = diagnose(found.checks, found.probe, found.race)
+    diagnosis = diagnose(found.checks, found.probe, found.race, found.ahead_s)
     region = session.environ.get("AWS_REGION") or session.environ.get("AWS_DEFAULT_REGION") or ""
     policy = iam_policy(url, region) if diagnosis.missing else None
     view = _view(url, found, diagnosis, policy)

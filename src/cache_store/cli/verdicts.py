@@ -15,7 +15,6 @@ from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore
 from cache_store.verification import Finding, examine_blob, examine_leftovers, examine_register
 
-
 UNKNOWN_SCHEMA = "bundle-unknown-schema"
 
 
