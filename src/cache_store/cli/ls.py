@@ -168,7 +168,9 @@ def _survey(
                 yield address, entry
 
     try:
-        for address, entry, view in in_parallel(partial(_read, store, now), to_read(), at_once=MANY):
+        for address, entry, view in in_parallel(
+            partial(_read, store, now), to_read(), at_once=MANY, weigh=lambda one: one[1].size_bytes
+        ):
             told[address] = view
             if view is not None:
                 memory.learn(entry, view)

@@ -15,6 +15,8 @@ from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore
 from cache_store.verification import Finding, examine_blob, examine_leftovers, examine_register
 
+# what is read without a listing may have any size: four at once
+NOT_LISTED_BYTES = MAX_REGISTER_BYTES // 4
 UNKNOWN_SCHEMA = "bundle-unknown-schema"
 
 
@@ -22,12 +24,13 @@ UNKNOWN_SCHEMA = "bundle-unknown-schema"
 class Target:
     """A bundle to look at. `stored`: the blobs that a listing shows, None where there was no listing.
 
-    `version` tells one bundle.json from the next at the same address, as the listing does; None where it cannot.
+    `size_bytes` is how much there is to read, where a listing tells it. `version` tells one bundle.json from the next at the same address, as the listing does; None where it cannot.
     """
 
     address: Address
     stored: frozenset[str] | None = None
     version: str | None = None
+    size_bytes: int = NOT_LISTED_BYTES
 
 
 @dataclass(frozen=True)

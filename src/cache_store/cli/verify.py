@@ -135,7 +135,9 @@ def _verify_all(session: Session, store: ObjectStore, targets: Sequence[Target],
         return target, remembered(target) if memory.knows(target) else verify_bundle(store, target)
 
     with progress("verify", len(targets)) as advance:
-        for target, verdict in in_parallel(judge, targets, at_once=MANY):
+        for target, verdict in in_parallel(
+            judge, targets, at_once=MANY, weigh=lambda target: target.size_bytes
+        ):
             found.counts[verdict.name] += 1
             found.exit_codes.add(verdict.exit_code)
             if verdict.name == "corrupt":
@@ -186,7 +188,13 @@ def _targets(store: ObjectStore, addresses: Sequence[str]) -> list[Target]:
     if not addresses:
         return [
             # contents outside of bundle.json may change without it: such a bundle is read again each time
-            Target(row.address, row.blobs, None if row.blobs else row.bundle.version)
+            Target(
+                row.address,
+                row.blobs,
+                None if row.blobs else row.bundle.version,
+                # which objects the blobs are, a row does not say: all of them together is more than is read at once
+                row.size_bytes if row.blobs else row.bundle.size_bytes,
+            )
             for row in inventory.rows
             if row.bundle is not None
         ]
