@@ -42,7 +42,7 @@ def run_fleet(argv: Sequence[str], environ: Mapping[str, str], stdout: TextIO, s
         code = int(ExitCode.USAGE) if is_ours else CLUSTER
         return _failed(stderr, problem.reason, problem.detail, code, is_json=is_json)
     except StoreError as error:
-        message = f"{error}; {ADVICE[error.kind]}"
+        message = f"{error}; {error.hint or ADVICE[error.kind]}"
         return _failed(stderr, f"store-{error.kind.value}", message, OF_ERROR[error.kind], is_json=is_json)
     except SystemExit as leaving:  # argparse printed help
         return int(leaving.code or 0)

@@ -62,16 +62,31 @@ class Comparison:
         if self.verdict == "equal":
             return "both have the same entries with the same tactics"
         if self.verdict == "tactics":
-            return (
-                f"both tuned the same {sum(totals.values())} entries and disagree about {totals['tactic']}: "
-                "two live tunes do, where tactics are about as fast as each other"
-            )
+            told = f"both tuned the same {sum(totals.values())} entries and disagree about {totals['tactic']}"
+            return f"{told}: {self._why_tactics_differ}"
         if self.verdict == "ranks":
             return "they have no rank file in common"
+        if not (totals["left-only"] or totals["right-only"]):
+            return (
+                f"one has rank files that the other lacks; the {sum(totals.values())} entries of those in common "
+                f"are in both, and {totals['tactic']} of them have other tactics"
+            )
         return (
             f"{totals['left-only']} entries are in the first alone and {totals['right-only']} in the second alone; "
             f"of those in both {totals['tactic']} have other tactics"
         )
+
+    @property
+    def _why_tactics_differ(self) -> str:
+        """Two tunes of one identity may disagree; of two identities nothing follows."""
+        names = [one.name for one in self.identity if one.part != "key"]
+        if names:
+            return (
+                f"they are of different GPUs or environments ({', '.join(names[:3])}), so that says nothing"
+            )
+        if self.identity:
+            return f"their keys have different inputs ({', '.join(one.name for one in self.identity[:3])})"
+        return "two live tunes do, where tactics are about as fast as each other"
 
 
 def compare(
@@ -96,7 +111,8 @@ def compare(
         tuple(sorted(left.ranks.keys() - right.ranks.keys())),
         tuple(sorted(right.ranks.keys() - left.ranks.keys())),
         dict(sorted(counts.items())),
-        tuple(changes),
+        # a key as text has bucket 1024 before 256
+        tuple(sorted(changes, key=lambda one: (one.rank, one.op, one.shape, one.bucket))),
     )
 
 

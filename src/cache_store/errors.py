@@ -41,12 +41,30 @@ ADVICE = {
 }
 
 
-class StoreError(Exception):
-    """A store did not do what it was asked, and `kind` says what to do about it."""
+_NEW_CREDENTIALS = "the credentials have expired: get new ones"
+# a server's word for credentials that it does not take -> what to do. No right was looked at, so none is missing
+CREDENTIALS = {
+    "InvalidAccessKeyId": "the store does not know this access key: take one of this very store, or correct the endpoint",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key: correct AWS_SECRET_ACCESS_KEY",
+    "ExpiredToken": _NEW_CREDENTIALS,
+    "TokenRefreshRequired": _NEW_CREDENTIALS,
+    "InvalidToken": "the session token does not belong to the access key: correct AWS_SESSION_TOKEN, or unset it",
+    "RequestTimeTooSkewed": "this computer's clock is far from the store's: set it (NTP); nothing is wrong with the keys",
+    "AuthenticationFailed": "the store does not take these credentials, or this computer's clock is far from its own",
+}
+NO_CREDENTIALS = "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give this machine a role"
 
-    def __init__(self, kind: ErrorKind, message: str) -> None:
+
+class StoreError(Exception):
+    """A store did not do what it was asked, and `kind` says what to do about it.
+
+    `hint` says it better, where the very credentials were refused or none were found; else it is empty.
+    """
+
+    def __init__(self, kind: ErrorKind, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.kind = kind
+        self.hint = hint
 
     @property
     def is_retryable(self) -> bool:

@@ -37,7 +37,7 @@ MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
         ExitCode.DENIED: "the store refused: the credentials lack a right",
         ExitCode.UNFIT: "the store does not keep conditional writes: it can be read, but not tuned into",
         ExitCode.NOT_FOUND: "there is no such bundle, or no such file in it",
-        ExitCode.REFUSED: "not done: it is quarantined, has no copy, or somebody changed it meanwhile",
+        ExitCode.REFUSED: "not done: it is quarantined, has no copy, somebody changed it meanwhile, or something else is in its place",
         ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     }
 )

@@ -59,6 +59,17 @@ class Tally:
             group.size_bytes += one.size_bytes
             group.tune_s += one.tune_s
 
+    def merge(self, by: str, names: Mapping[str, str]) -> None:
+        """Groups of `by` that turned out to be another's, under that one's name: {what they were called: its name}."""
+        groups = self.groups.get(by, {})
+        for other, name in names.items():
+            if other == name or other not in groups or name[:MAX_NAME] not in groups:
+                continue
+            gone, group = groups.pop(other), groups[name[:MAX_NAME]]
+            group.bundles += gone.bundles
+            group.size_bytes += gone.size_bytes
+            group.tune_s += gone.tune_s
+
     def largest(self, by: str) -> list[tuple[str, Group]]:
         """The groups of `by`, those of most bundles first."""
         return sorted(self.groups.get(by, {}).items(), key=lambda item: (-item[1].bundles, item[0]))

@@ -5,6 +5,7 @@ from tests.bundles import H200, identity
 
 from cache_store.errors import ErrorKind
 from cache_store.objects import StoredObject
+from cache_store.testing.clock import ManualClock
 from cache_store.testing.faulty import Fails, Fault
 
 
@@ -43,7 +44,7 @@ def test_what_a_claim_means(shop, changes, age_s, verdict, is_stale):
     row = only(shop("claims", "--json"))
 
     assert (row["verdict"], row["is_stale"]) == (verdict, is_stale)
-    assert ("(stale)" in shop("claims").stdout) == is_stale
+    assert ("(stale)" in shop("claims", "--all").stdout) == is_stale
 
 
 def test_a_failed_tune_shows_its_error_and_tail(shop):
@@ -115,6 +116,72 @@ def test_without_the_servers_date_our_own_clock_stands_in_and_is_marked(shop):
     assert "~30s" in shop("claims").stdout
 
 
+def test_given_a_clock_that_is_a_day_ahead_when_listed_then_nobody_is_called_dead_as_a_fact(shop):
+    shop.claim()
+    shop.store = WithoutDate(shop.memory)
+    shop.clock.advance(86400)
+
+    listed, shown = shop("claims"), shop("show", identity().address)
+
+    for done in (listed, shown):
+        assert "stale, by this computer's clock" in done.stdout
+        assert "free" not in done.stdout
+        assert "`cache-store doctor` compares" in done.stderr
+    assert only(shop("claims", "--json"))["is_stale"]
+    assert shop("claims", "--json").stderr == ""
+
+
+@pytest.mark.parametrize("command", [["claims"], ["stats"], ["show", identity().address]])
+def test_given_a_clock_that_is_a_day_behind_when_asked_then_it_says_so(shop, command):
+    shop.clock.advance(86400)
+    shop.claim()
+
+    assert "clock is at least 24h00m behind the store's" in shop(*command, clock=ManualClock()).stderr
+
+
+def test_text_shows_who_holds_it_for_how_long_and_for_which_model(shop):
+    shop.publish(who=identity(H200))
+    shop.claim(held_s=754.0, lease_s=3600.0)
+    shop.clock.advance(46)
+
+    header, row = shop("claims").stdout.splitlines()
+
+    assert header.split("  ")[0] == "ADDRESS"
+    assert row.split()[1:6] == ["m", "held", "held", "pod-a", "13m20s"]
+    assert only(shop("claims", "--json"))["model"] == "m"
+
+
+def test_what_is_over_is_counted_in_text_and_listed_where_it_is_asked_for(shop):
+    shop.claim()
+    shop.claim(identity(key="b" * 16), state="done")
+    shop.claim(identity(key="c" * 16), state="released", error="node is gone")
+
+    done = shop("claims")
+
+    assert len(done.stdout.splitlines()) == 2
+    assert "2 more are done or released" in done.stderr
+    everything = shop("claims", "--all").stdout
+    assert "  why: node is gone" in everything
+    assert "failed" not in everything
+    assert len(shop("claims", "--json").document["claims"]) == 3
+
+
+def test_filters(shop):
+    shop.claim()
+    shop.claim(identity(key="b" * 16), state="failed", cooldown_s=600.0)
+    shop.claim(identity(key="c" * 16), state="done")
+
+    def keys(*arguments):
+        return [row["key"][0] for row in shop("claims", "--json", *arguments).document["claims"]]
+
+    assert keys("--state", "done") == ["c"]
+    assert keys("--verdict", "held", "--verdict", "cooling-down") == ["0", "b"]
+    assert keys("--verdict", "stale") == []
+    shop.clock.advance(700)
+    assert keys("--verdict", "stale") == ["0"]
+    assert "cccc" in shop("claims", "--state", "done").stdout
+
+
 def test_one_row_a_claim_in_address_order(shop):
     shop.claim(identity(key="b" * 16))
     shop.claim(identity(key="a" * 16))
@@ -124,7 +191,7 @@ def test_one_row_a_claim_in_address_order(shop):
     done = shop("claims", "--json")
 
     assert [row["key"][0] for row in done.document["claims"]] == ["0", "a", "b"]
-    assert shop.requests == {"list": 1, "get": 3}
+    assert shop.requests == {"list": 1, "get": 4}  # one for the model of the key that has a bundle
     assert len(shop("claims").stdout.splitlines()) == 4
 
 

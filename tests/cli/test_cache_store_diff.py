@@ -51,6 +51,35 @@ def test_two_live_tunes_that_merely_disagree(shop):
     ]
 
 
+def test_buckets_are_in_the_order_of_their_numbers(shop):
+    keys = [ENTRY.replace("1024", str(bucket)) for bucket in (256, 2048, 16)]
+
+    found = diffed(shop, files(ranks=RANKS[:1]), files(ranks=RANKS[:1], more=keys))
+
+    assert [one["bucket"] for one in found["changes"]] == [16, 256, 2048]
+
+
+def test_tunes_of_different_gpus_are_no_two_tunes_of_one_thing(shop):
+    left = shop.publish(bundle(files(tactic=3)))
+    document = json.loads(rank_file(H200, 7))
+    right = shop.publish(bundle(dict.fromkeys(RANKS, json.dumps(document).encode()), who=identity(H200)))
+
+    found = shop("diff", left, right, "--json").document
+
+    assert found["verdict"] == "tactics"
+    assert "two live tunes" not in found["sentence"]
+    assert "different GPUs or environments (gpu)" in found["sentence"]
+
+
+def test_a_bundle_at_a_foreign_address_is_not_compared(shop):
+    left = shop.publish()
+    shop.put(OTHER_KEY.address.bundle_key, bundle().encode())
+
+    done = shop("diff", left, OTHER_KEY.address, "--json")
+
+    assert (done.code, done.error["kind"]) == (ExitCode.CORRUPT, "bundle-foreign")
+
+
 def test_one_that_covers_more(shop):
     more = ENTRY.replace("1024", "2048")
 
@@ -65,6 +94,7 @@ def test_other_ranks(shop):
     some = diffed(shop, files(), files(ranks=RANKS[:1]))
 
     assert (some["verdict"], some["ranks_left"], some["ranks_right"]) == ("coverage", [RANKS[1]], [])
+    assert some["sentence"].startswith("one has rank files that the other lacks")
 
 
 def test_no_rank_in_common(shop):

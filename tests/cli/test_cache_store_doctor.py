@@ -9,6 +9,7 @@ from cache_store.errors import ErrorKind
 from cache_store.objects import Written
 from cache_store.objects.open_url import open_store
 from cache_store.probe import ProbeResult, RaceReport, StoreClass
+from cache_store.testing.clock import ManualClock
 from cache_store.testing.faulty import AppliesLate, Fails, Fault, Says
 
 DENIED = Fails(ErrorKind.DENIED)
@@ -156,6 +157,17 @@ def test_writes_that_are_not_answered(shop):
     assert (done.code, done.document["use"]) == (10, "read")
 
 
+def test_a_clock_that_is_off_gets_advice(shop):
+    shop.clock.advance(86400)
+    own = ManualClock()
+
+    done = shop("doctor", "--json", clock=own)
+
+    assert done.document["clock_ahead_s"] == 86400
+    assert "86400 s behind the store's: set it (NTP)" in done.document["advice"][0]
+    assert "misjudged" in shop("doctor", clock=own).stdout
+
+
 def test_a_probe_object_that_stays_behind_is_named(shop):
     shop.faulty.script(Fault("delete", DENIED))
 
@@ -224,6 +236,29 @@ def test_real_adapters_on_a_store_in_trouble(stub, at, fault, code, kind):
     done = at(stub.endpoint)
 
     assert (done.code, done.document["checks"][0]["kind"]) == (code, kind)
+
+
+@pytest.mark.parametrize(
+    ("fault", "fault_code", "told"),
+    [
+        ("403", "SignatureDoesNotMatch", "the secret key does not belong to the access key"),
+        ("403", "InvalidAccessKeyId", "does not know this access key"),
+        ("403", "RequestTimeTooSkewed", "clock is far from the store's"),
+        ("400", "ExpiredToken", "have expired"),
+        ("400", "InvalidToken", "the session token does not belong"),
+    ],
+)
+def test_given_credentials_that_are_refused_when_asked_then_it_says_so_and_names_no_right(
+    stub, at, fault, fault_code, told
+):
+    stub.fault, stub.fault_code = fault, fault_code
+
+    done = at(stub.endpoint)
+
+    assert (done.code, done.document["checks"][0]["kind"], done.document["use"]) == (14, "denied", "nothing")
+    assert told in done.document["sentence"]
+    assert (done.document["missing_rights"], done.document["policy"]) == ([], None)
+    assert {check["result"] for check in done.document["checks"][1:]} == {"skipped"}
 
 
 def test_a_bucket_that_is_not_there(stub, at):

@@ -74,7 +74,13 @@ def test_every_command_over_a_directory(start, directory):
     }
     documents = {command: check_document(json.loads(done[0])) for command, done in ended.items()}
     assert [row["state"] for row in documents["ls"]["bundles"]] == ["published", "unreadable"]
-    assert documents["verify"]["counts"] == {"sound": 1, "corrupt": 1, "unread": 0, "missing": 0}
+    assert documents["verify"]["counts"] == {
+        "sound": 1,
+        "corrupt": 1,
+        "unknown": 0,
+        "unread": 0,
+        "missing": 0,
+    }
     assert documents["claims"]["claims"][0]["verdict"] == "held"
     assert documents["doctor"]["class"] == "full"
     assert [done[1] for done in ended.values()] == [""] * 5

@@ -7,7 +7,7 @@ from tests.bundles import identity
 
 from cache_store import __version__
 from cache_store.cli import output
-from cache_store.errors import ErrorKind, StoreError
+from cache_store.errors import CREDENTIALS, ErrorKind, StoreError
 from cache_store.objects.open_url import open_store
 from cache_store.testing.faulty import Fails, Fault
 
@@ -87,6 +87,27 @@ def test_wrong_usage(shop, arguments):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--store", "", "ls"],
+        ["gc", "--yes", "--store", ""],
+        ["ls", "--store", " "],
+        ["ls", "--adapter", ""],
+        ["cp", "", "--yes"],
+        ["cp", "s3://models/prod", "--to-endpoint", "", "--yes"],
+        ["diff", str(identity().address), str(identity().address), "--other-store", ""],
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_an_unset_variable_left_empty_is_never_taken_for_none(shop, arguments):
+    shop.publish()
+
+    done = shop(*arguments, "--json")
+
+    assert (done.code, done.stdout, done.error["kind"]) == (2, "", "usage")
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("AUTOTUNE_STORE_ADAPTER", "boto3"),
@@ -131,6 +152,26 @@ def test_a_listing_that_fails(shop, command, kind, code):
 
     assert (done.code, done.stdout) == (code, "")
     assert (done.error["kind"], done.error["exit_code"]) == (f"store-{kind.value}", code)
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "claims", "stats"])
+def test_refused_credentials_are_told_as_such_and_not_as_a_missing_right(shop, command):
+    refused = StoreError(ErrorKind.DENIED, "403 InvalidAccessKeyId", CREDENTIALS["InvalidAccessKeyId"])
+
+    class Refusing:
+        url = "s3://models/autotune"
+
+        def list(self, _prefix):
+            raise refused
+
+        def close(self):
+            pass
+
+    done = shop(command, "--json", opener=lambda *_, **__: Refusing())
+
+    assert (done.code, done.error["kind"]) == (14, "store-denied")
+    assert done.error["message"].startswith("the store does not know this access key")
+    assert "ListBucket" not in done.error["message"]
 
 
 def test_a_bug_is_an_exit_code_and_no_traceback(shop):

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.bundles import H200, bundle, identity, tombstone
+from tests.cli.test_cache_store_claims import WithoutDate
 
 from cache_store.cli.app import run
 from cache_store.errors import ErrorKind
@@ -53,9 +54,8 @@ def test_everything_is_counted_once(filled):
     assert counts(document["problems"]) == {"bundle-corrupt": 1}
     assert counts(document["claims"]) == {"held": 1, "cooling-down": 1, "free": 1}
     assert groups(document["by_gpu"]) == [
-        ("nvidia-h100-80gb-hbm3", 5, 0.0),
+        ("NVIDIA H100 80GB HBM3", 6, 100.0),
         ("NVIDIA H200", 2, 21.5),
-        ("NVIDIA H100 80GB HBM3", 1, 100.0),
     ]
     assert groups(document["by_model"]) == [("(unknown)", 5, 0.0), ("m", 3, 121.5)]
     assert [(row["name"], row["bundles"]) for row in document["by_arch"]] == [("sm90", 8)]
@@ -156,6 +156,26 @@ def test_on_a_real_s3_server(s3, capsys):
 
     assert run(["stats", "--store", s3.url], s3.environ) == 0
     assert capsys.readouterr().out.startswith("bundles    2 in 2 objects, ")
+
+
+def test_a_gpu_that_nobody_has_tuned_on_is_the_one_of_the_other_bundles(shop):
+    shop.publish(who=identity(H200))
+    shop.claim(identity(H200, key="b" * 16))
+
+    [gpu] = shop("stats", "--json").document["by_gpu"]
+
+    assert (gpu["name"], gpu["bundles"]) == ("NVIDIA H200", 2)
+
+
+def test_a_claim_that_is_stale_by_our_own_clock_alone_is_marked(shop):
+    shop.claim()
+    shop.store = WithoutDate(shop.memory)
+    shop.clock.advance(86400)
+
+    done = shop("stats")
+
+    assert "1 free, 1 stale, by this computer's clock\n" in done.stdout
+    assert "`cache-store doctor` compares" in done.stderr
 
 
 def use(shop, number, outcome, reason="found", who=None, **changes):

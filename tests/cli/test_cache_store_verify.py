@@ -26,7 +26,7 @@ def test_a_sound_bucket(shop):
     done = shop("verify", "--json")
 
     assert done.code == 0
-    assert done.document["counts"] == {"sound": 3, "corrupt": 0, "unread": 0, "missing": 0}
+    assert done.document["counts"] == {"sound": 3, "corrupt": 0, "unknown": 0, "unread": 0, "missing": 0}
     assert codes(done) == [[], [], []]
     assert "3 sound, 0 corrupt" in shop("verify").stderr
 
@@ -68,8 +68,9 @@ def test_spoiled_bytes_are_found(shop, body, code):
 
     assert done.code == 13
     assert code in codes(done)[0]
-    assert done.document["counts"]["corrupt"] == 1
-    assert shop("verify").stdout.startswith("corrupt ")
+    verdict = "unknown" if code == "bundle-unknown-schema" else "corrupt"
+    assert done.document["counts"][verdict] == 1
+    assert shop("verify").stdout.startswith(f"{verdict} ")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_a_bundle_that_may_not_be_read_is_not_called_corrupt(shop):
     done = shop("verify", "--json")
 
     assert done.code == 14
-    assert done.document["counts"] == {"sound": 1, "corrupt": 0, "unread": 1, "missing": 0}
+    assert done.document["counts"] == {"sound": 1, "corrupt": 0, "unknown": 0, "unread": 1, "missing": 0}
 
 
 def test_corrupt_outranks_refused(shop):

@@ -51,6 +51,23 @@ def test_what_is_corrupt_is_retired_with_what_was_found(mixed):
     assert mixed("verify", *GO, "--json").document["repairs"]["results"] == []
 
 
+def test_given_a_schema_of_a_newer_release_when_repaired_then_it_is_left_alone(mixed):
+    """An old program in a CronJob would otherwise empty a bucket that newer pods fill."""
+    newer = identity(key="d" * 16).address.bundle_key
+    body = bundle(who=identity(key="d" * 16)).encode().replace(b"bundle/v1", b"bundle/v9")
+    mixed.put(newer, body)
+
+    done = mixed("verify", *GO, "--json")
+
+    assert done.code == 13
+    assert (done.document["counts"]["corrupt"], done.document["counts"]["unknown"]) == (2, 1)
+    assert len(done.document["repairs"]["results"]) == 2
+    assert mixed.memory.get(newer, limit_bytes=10**7).body == body
+    again = mixed("verify", *GO)
+    assert again.code == 13
+    assert "left alone: a newer release may have written" in again.stderr
+
+
 def test_a_reason_of_ones_own(mixed):
     assert mixed("verify", *GO, "--reason", "disk died").code == 0
     assert register(mixed, "b").reason == "disk died"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 from tests.servers import KEYS, free_port
 
-from cache_store.errors import ErrorKind, StoreError
+from cache_store.errors import CREDENTIALS, NO_CREDENTIALS, ErrorKind, StoreError
 from cache_store.objects import Missing, NotWritten, StoredObject, Written
 from cache_store.objects.open_url import open_store
 from cache_store.testing.contract import raises
@@ -266,3 +266,12 @@ def test_no_credentials_are_denied_and_say_so(stub, opened, monkeypatch):
     with in_time(), pytest.raises(StoreError, match=r"(?i)credentials") as caught:
         store.get("k", limit_bytes=10)
     assert caught.value.kind is ErrorKind.DENIED
+    assert caught.value.hint == NO_CREDENTIALS
+
+
+def test_a_refusal_is_told_without_xml(stub, opened):
+    stub.fault, stub.fault_code = "403", "SignatureDoesNotMatch"
+    with pytest.raises(StoreError, match="SignatureDoesNotMatch") as caught:
+        opened(stub.endpoint).get("k", limit_bytes=10)
+    assert "<" not in str(caught.value)
+    assert caught.value.hint == CREDENTIALS["SignatureDoesNotMatch"]

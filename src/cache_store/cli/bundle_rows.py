@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from cache_store.bundle import Bundle, Tombstone
 from cache_store.cli.views import Reading, address_view, engine_of, model_of
 from cache_store.dataclass import dataclass
 from cache_store.inventory import Row
@@ -96,6 +97,7 @@ def contents_view(reading: Reading) -> View:
         "detail": reading.detail,
     }
     if tombstone:
+        told["model"] = model_of_register(tombstone)
         told |= {"epoch": tombstone.epoch, "retired_by": tombstone.retired_by, "reason": tombstone.reason}
     if bundle:
         made = bundle.provenance
@@ -115,6 +117,12 @@ def contents_view(reading: Reading) -> View:
             "image": made.image,
         }
     return told
+
+
+def model_of_register(register: Bundle | Tombstone | None) -> str | None:
+    """Of what was taken out of service, too: its tombstone has the identity, unless nobody could read that."""
+    identity = register.identity if register else None
+    return model_of(identity) if identity else None
 
 
 def state_without_bundle(row: Row) -> str:

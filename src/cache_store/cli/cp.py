@@ -19,7 +19,7 @@ from cache_store.cli.carrying import (
 )
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.operating import Request
-from cache_store.cli.session import Problem, Session, store_options
+from cache_store.cli.session import Problem, Session, said, store_options
 from cache_store.dataclass import replace
 from cache_store.exit_codes import ExitCode
 from cache_store.objects import ObjectStore
@@ -78,7 +78,7 @@ def cp(
     """
     request = Request("cp", "copied", (), "", None, is_confirmed, is_dry)
     refuse_unconfirmed(request)
-    there = _reaching(session, destination, to_endpoint)
+    there = _reaching(session, said("DESTINATION_URL", destination), to_endpoint)
     with _opened(there) as adapter, session.store() as source:
         if _place(session, source) == _place(there, adapter):
             raise Problem("usage", f"{source.url} is source and destination", ExitCode.USAGE)
@@ -123,8 +123,8 @@ def _reaching(session: Session, destination: str, endpoint: str | None) -> Sessi
             ExitCode.USAGE,
         )
     environ = store_environ(session.environ, DESTINATION_PREFIX)
-    if endpoint:
-        environ["AWS_ENDPOINT_URL_S3"] = endpoint
+    if endpoint is not None:
+        environ["AWS_ENDPOINT_URL_S3"] = said("--to-endpoint", endpoint)
     return replace(session, store_option=destination, environ=environ)
 
 

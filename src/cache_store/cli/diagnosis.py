@@ -14,6 +14,7 @@ from cache_store.probe import FOLDER, ProbeResult, RaceReport, StoreClass
 
 CheckName = Literal["get", "list", "write", "read", "conditions", "delete", "race"]
 Use = Literal["tune", "read", "nothing"]
+CLOCKS_DIFFER_S = 60.0  # a lease is as long
 Right = Literal["list", "read", "write", "delete"]
 
 S3_ACTIONS: Mapping[Right, str] = MappingProxyType(
@@ -29,13 +30,17 @@ _CLASS_SENTENCES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One question to the store. `result`: passed | failed | skipped; `kind` says how it failed."""
+    """One question to the store. `result`: passed | failed | skipped; `kind` says how it failed.
+
+    `hint`: what is wrong with the credentials, where they themselves were refused or there are none.
+    """
 
     name: CheckName
     result: Literal["passed", "failed", "skipped"]
     detail: str
     seconds: float | None = None
     kind: ErrorKind | None = None
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,19 @@ class Diagnosis:
     advice: tuple[str, ...] = ()
 
 
-def diagnose(checks: Iterable[Check], probe: ProbeResult | None, race: RaceReport | None = None) -> Diagnosis:
-    """`probe` is None where the conditions could not be asked about, `race` None where nobody asked for one."""
+def diagnose(
+    checks: Iterable[Check],
+    probe: ProbeResult | None,
+    race: RaceReport | None = None,
+    clock_ahead_s: float | None = None,
+) -> Diagnosis:
+    """`probe` is None where the conditions could not be asked about, `race` None where nobody asked for one.
+
+    `clock_ahead_s`: the server's clock minus ours.
+    """
     by_name = {check.name: check for check in checks}
     missing = missing_rights(by_name)
-    advice = _advice(by_name, probe)
+    advice = _advice(by_name, probe) + _advice_on_clock(clock_ahead_s)
     can_read = "passed" in {by_name[name].result for name in ("get", "read") if name in by_name}
 
     def end(use: Use, sentence: str, exit_code: ExitCode) -> Diagnosis:
@@ -65,6 +78,12 @@ def diagnose(checks: Iterable[Check], probe: ProbeResult | None, race: RaceRepor
         for check in by_name.values()
         if check.result == "failed" and check.name not in ("delete", "list")
     ]
+    if refused := next((check for check in fatal if check.hint), None):
+        return end(
+            "read" if can_read else "nothing",
+            f"the credentials are the trouble: {refused.hint}",
+            ExitCode.DENIED,
+        )
     if worst := next((check for check in fatal if check.kind not in (None, ErrorKind.DENIED)), None):
         return end(*_trouble(worst, can_read=can_read))
     if any(check.kind is ErrorKind.DENIED for check in fatal):
@@ -124,12 +143,12 @@ def _denied(by_name: Mapping[CheckName, Check]) -> tuple[Use, str, ExitCode]:
 def missing_rights(by_name: Mapping[CheckName, Check]) -> tuple[Right, ...]:
     """Which rights the refusals prove to be missing.
 
-    S3 answers GET of a missing object with 403 where listing is not allowed, so a refused `get` alone tells nothing
+    Where the credentials themselves were refused, no right was looked at. S3 answers GET of a missing object with 403 where listing is not allowed, so a refused `get` alone tells nothing
     of the right to read; reading back what was written does. Where that could not be tried either, both are named.
     """
 
     def is_denied(name: CheckName) -> bool:
-        return name in by_name and by_name[name].kind is ErrorKind.DENIED
+        return name in by_name and by_name[name].kind is ErrorKind.DENIED and not by_name[name].hint
 
     could_read_back = "read" in by_name and by_name["read"].result == "passed"
     found: list[Right] = []
@@ -147,7 +166,7 @@ def missing_rights(by_name: Mapping[CheckName, Check]) -> tuple[Right, ...]:
 def _advice(by_name: Mapping[CheckName, Check], probe: ProbeResult | None) -> tuple[str, ...]:
     kinds = dict.fromkeys(check.kind for check in by_name.values() if check.kind is not None)
     advice = [ADVICE[kind] for kind in kinds if kind is not ErrorKind.DENIED]
-    if "list" in by_name and by_name["list"].kind is ErrorKind.DENIED:
+    if "list" in by_name and by_name["list"].kind is ErrorKind.DENIED and not by_name["list"].hint:
         advice.append(
             "without the right to list, ls, claims, verify without addresses and parts of keys do not work"
         )
@@ -156,6 +175,15 @@ def _advice(by_name: Mapping[CheckName, Check], probe: ProbeResult | None) -> tu
     if probe is not None and probe.etag_form == "unquoted":
         advice.append("this store wants If-Match without quotes (Ceph RGW 16 does); upgrade it if you can")
     return tuple(advice)
+
+
+def _advice_on_clock(ahead_s: float | None) -> tuple[str, ...]:
+    if ahead_s is None or abs(ahead_s) <= CLOCKS_DIFFER_S:
+        return ()
+    return (
+        f"this computer's clock is {abs(ahead_s):.0f} s {'behind' if ahead_s > 0 else 'ahead of'} the store's: set it (NTP); "
+        "ages that are told here are off by that, and claims are misjudged by it",
+    )
 
 
 def iam_policy(url: str, region: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from cache_store.bundle_json import parse_register
 from cache_store.cli import output
 from cache_store.cli.addressing import resolve
 from cache_store.cli.help_text import ALWAYS, epilog
-from cache_store.cli.session import Problem, Session, store_options
+from cache_store.cli.session import Problem, Session, said, store_options
 from cache_store.comparing import Comparison, Field, compare
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
@@ -44,14 +44,14 @@ def diff(session: Session, left: str, right: str, other_store: str | None) -> in
 
     A and B are full addresses, beginnings of keys, or an address and a copy below it
     (ADDRESS/retired/NONCE.json). Verdicts: equal; tactics (both tuned the same entries and some came out another way, as
-    two live tunes do); coverage (one has entries that the other lacks); ranks (no rank file in common).
+    two live tunes of one identity do); coverage (one has entries that the other lacks); ranks (no rank file in common).
     """
     with session.store() as store:
         here = _read(store, left)
         if other_store is None:
             there = _read(store, right)
         else:
-            with session.store_at(other_store) as other:
+            with session.store_at(said("--other-store", other_store)) as other:
                 there = _read(other, right)
     try:
         found = compare(here[1], there[1], here[2], there[2])
@@ -76,6 +76,9 @@ def _read(store: ObjectStore, text: str) -> tuple[str, Bundle, dict[str, bytes]]
         if not isinstance(register, Bundle):
             told = f"{address} was taken out of service: its copy is {register.retired_copy}"
             raise Problem("not-found", told, ExitCode.NOT_FOUND)
+        if register.identity.stated_address != address:
+            told = f"{key}: it describes {register.identity.stated_address}"
+            raise Problem("bundle-foreign", told, ExitCode.CORRUPT)
         return (
             f"{address}/{name}" if name else str(address),
             register,

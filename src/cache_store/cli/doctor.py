@@ -83,7 +83,7 @@ def doctor(session: Session, is_race: bool, race_rounds: int) -> int:
     with session.plain_store() as store:
         found = _examine(store, session, race_rounds=race_rounds if is_race else 0)
         url = store.url
-    diagnosis = diagnose(found.checks, found.probe, found.race)
+    diagnosis = diagnose(found.checks, found.probe, found.race, found.ahead_s)
     region = session.environ.get("AWS_REGION") or session.environ.get("AWS_DEFAULT_REGION") or ""
     policy = iam_policy(url, region) if diagnosis.missing else None
     view = _view(url, found, diagnosis, policy)
@@ -123,14 +123,15 @@ def _ask_all(
         try:
             answer = call()
         except StoreError as error:
-            found.checks.append(Check(name, "failed", str(error), clock.monotonic() - began, error.kind))
+            took_s = clock.monotonic() - began
+            found.checks.append(Check(name, "failed", str(error), took_s, error.kind, error.hint))
             return None
         found.checks.append(Check(name, "passed", describe(answer), clock.monotonic() - began))
         return answer
 
     began = clock.now()
     absent = ask("get", lambda: store.get(f"{key}-absent", limit_bytes=KIB), lambda _: "answered as missing")
-    if not absent and found.checks[0].kind is not ErrorKind.DENIED:
+    if not absent and (found.checks[0].kind is not ErrorKind.DENIED or found.checks[0].hint):
         return
     _note_clock(found, absent.date if absent else None, "date", began, clock.now())
     ask(

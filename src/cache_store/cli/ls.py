@@ -59,7 +59,11 @@ ls --names-only --json | jq -r .bundles[].address
 @click.option("--arch", metavar="A", help="Only this architecture, e.g. sm90.")
 @click.option("--key", metavar="K", help="Only keys that begin so.")
 @click.option("--gpu", metavar="TEXT", help="Only environments whose GPU's name has this in it.")
-@click.option("--model", metavar="TEXT", help="Only published bundles whose model's path has this in it.")
+@click.option(
+    "--model",
+    metavar="TEXT",
+    help="Only bundles whose model's path has this in it, also those taken out of service.",
+)
 @click.option(
     "--state", "states", type=click.Choice(STATES), multiple=True, help="Only this state; may be repeated."
 )
@@ -164,7 +168,9 @@ def _survey(
                 yield address, entry
 
     try:
-        for address, entry, view in in_parallel(partial(_read, store, now), to_read(), at_once=MANY):
+        for address, entry, view in in_parallel(
+            partial(_read, store, now), to_read(), at_once=MANY, weigh=lambda one: one[1].size_bytes
+        ):
             told[address] = view
             if view is not None:
                 memory.learn(entry, view)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
 
 LONGEST_S = 9999 * 86400  # a bucket may say anything; nothing real is older
+_UTC = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)\Z", re.ASCII)
 _UNCUT = 10_000  # columns: longer than any row
 
 Document = Mapping[str, Any]
@@ -127,6 +129,12 @@ def for_people_seconds(seconds: float | None) -> str:
     if whole < 2 * 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d"
+
+
+def for_people_time(text: str) -> str:
+    """An ISO time in UTC without its microseconds; anything else as it is: a bucket may say anything."""
+    found = _UTC.match(text)
+    return f"{found[1]}Z" if found else text
 
 
 def shortened(text: str, length: int) -> str:

@@ -8,23 +8,27 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """What to call after each of `total` steps. Nothing of it stays on the screen."""
-    if not sys.stderr.isatty() or not total:
+def progress(title: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """What to call after each of `total` steps; None: nobody knows how many. Nothing of it stays on the screen."""
+    if not sys.stderr.isatty() or total == 0:
         yield lambda: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(title, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    named = TextColumn(title, markup=False)
+    columns = (
+        (named, TextColumn("{task.completed:.0f} so far"))
+        if total is None
+        else (named, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    )
     # lines of the answer go above the bar where both are on one terminal, and are not touched where they are not
-    is_shared = sys.stdout.isatty()
     shown = Progress(
         *columns,
         console=Console(file=sys.stderr, soft_wrap=True),
         transient=True,
-        redirect_stdout=is_shared,
-        redirect_stderr=False,
+        redirect_stdout=sys.stdout.isatty(),
+        redirect_stderr=True,
     )
     with shown:
         task = shown.add_task(title, total=total)

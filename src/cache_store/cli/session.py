@@ -63,7 +63,10 @@ class Session:
     @property
     def store_url(self) -> str:
         """Raises `Problem`."""
-        url = self.store_option or self.environ.get("AUTOTUNE_STORE", "")
+        if self.store_option is not None:
+            # never the variable instead: `gc --yes --store "$UNSET"` would empty another store than was meant
+            return said("--store", self.store_option)
+        url = self.environ.get("AUTOTUNE_STORE", "")
         if not url:
             raise Problem("no-store", "no store: pass --store URL or set AUTOTUNE_STORE", ExitCode.USAGE)
         return url
@@ -71,7 +74,10 @@ class Session:
     @property
     def adapter(self) -> Adapter:
         """Raises `Problem`."""
-        name = self.adapter_option or self.environ.get("AUTOTUNE_STORE_ADAPTER") or "auto"
+        if self.adapter_option is not None:
+            name = said("--adapter", self.adapter_option)
+        else:
+            name = self.environ.get("AUTOTUNE_STORE_ADAPTER") or "auto"
         if name == "auto":
             return "auto"
         if name == "obstore":
@@ -127,6 +133,13 @@ class Session:
         """The store, with reads sent again that got no answer; a write is sent once. Raises `Problem`."""
         backoff = Backoff(attempts=4, total_s=PATIENCE * self.timeout_s)
         return Retrying(store, clock=self.clock, rng=self.rng, backoff=backoff)
+
+
+def said(name: str, value: str) -> str:
+    """What was said for `name`, which is something: an unset variable of the shell says nothing. Raises `Problem`."""
+    if not value.strip():
+        raise Problem("usage", f"{name} is empty; is the variable set that it comes from?", ExitCode.USAGE)
+    return value
 
 
 def _set(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -185,6 +198,6 @@ def store_options(function: F) -> F:
 
 
 def problem_of(error: StoreError, advice: str | None = None) -> Problem:
-    """`error` for a person: what happened, and what to do about it."""
-    message = f"{error}; {advice or ADVICE[error.kind]}"
+    """`error` for a person: what to do about it, and what happened. Refused credentials lack no right: no `advice` then."""
+    message = f"{error.hint or advice or ADVICE[error.kind]} ({error})"
     return Problem(f"store-{error.kind.value}", message, OF_ERROR[error.kind])

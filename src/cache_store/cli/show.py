@@ -12,6 +12,7 @@ from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, CoverageRe
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.addressing import resolve
+from cache_store.cli.clocks import tell_clock, verdict_text
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Problem, Session, store_options
 from cache_store.cli.survey import in_parallel, read_object
@@ -30,6 +31,7 @@ from cache_store.lookup import MissingBlob, fetch_content
 from cache_store.objects import Missing, ObjectStore, StoredObject
 
 SCHEMA = "autotune-cache/show/v1"
+MOST_OF_A_REASON = 500
 _OF_TOMBSTONE = ("reason", "retired_by", "retired_at", "may_retune", "retired_copy")
 
 _EXAMPLES = """
@@ -77,6 +79,9 @@ def show(session: Session, address: str, rank: str | None) -> int:
         output.emit_json(view)
     else:
         output.emit_lines(_lines(view))
+        written = [one.last_modified for one in (register, claim) if isinstance(one, StoredObject)]
+        newest = max((one for one in written if one is not None), default=None)
+        tell_clock(newest, session.clock.now(), [view["claim"]] if view["claim"] else [])
     if reading.state != "unreadable":
         return ExitCode.OK
     return ExitCode.DENIED if reading.is_denied else ExitCode.CORRUPT
@@ -156,7 +161,9 @@ def _lines(view: dict[str, Any]) -> Iterator[str]:
         yield f"written      {age} ago, epoch {view['epoch']}, nonce {view['nonce']}"
     if view["tombstone"]:
         gone = view["tombstone"]
-        yield f"retired      by {gone['retired_by']} at {gone['retired_at'] or 'an unknown time'}: {gone['reason']}"
+        done, at = "retired" if gone["may_retune"] else "quarantined", gone["retired_at"]
+        told = f"by {gone['retired_by']} at {output.for_people_time(at) if at else 'an unknown time'}"
+        yield f"{done:<12} {told}: {output.shortened(gone['reason'], MOST_OF_A_REASON)}"
         yield f"copy         {gone['retired_copy'] or 'none'}"
     if view["identity"]:
         yield from _identity_lines(view["identity"])
@@ -165,7 +172,7 @@ def _lines(view: dict[str, Any]) -> Iterator[str]:
         yield from _ranks_lines(view["ranks"])
         yield from _coverage_lines(view["coverage"])
         yield "provenance"
-        yield from _pairs(view["provenance"])
+        yield from _pairs(_made(view["provenance"]))
     yield from _claim_lines(view["claim"])
 
 
@@ -181,17 +188,31 @@ def _identity_lines(identity: dict[str, Any]) -> Iterator[str]:
         yield from _pairs(identity["extra"])
 
 
+def _made(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the tune; a restore has its own line."""
+    told = {
+        name: one
+        for name, one in provenance.items()
+        if one not in (None, "") and not name.startswith("restored_")
+    }
+    told["tune_s"] = output.for_people_seconds(provenance["tune_s"])
+    if "created_at" in told:
+        told["created_at"] = output.for_people_time(told["created_at"])
+    return {{"tune_s": "tuned in"}.get(name, name): one for name, one in told.items()}
+
+
 def _restored_line(provenance: dict[str, Any]) -> Iterator[str]:
     if provenance["restored_by"]:
-        at = provenance["restored_at"] or "an unknown time"
-        yield f"restored     by {provenance['restored_by']} at {at}: {provenance['restored_why'] or ''}"
+        at = provenance["restored_at"]
+        told = f"by {provenance['restored_by']} at {output.for_people_time(at) if at else 'an unknown time'}"
+        yield f"restored     {told}: {output.shortened(provenance['restored_why'] or '-', MOST_OF_A_REASON)}"
 
 
 def _ranks_lines(ranks: list[dict[str, Any]]) -> Iterator[str]:
     yield f"rank files   {len(ranks) or 'none: there was nothing to tune'}"
     for rank in ranks:
         where = "inline" if rank["is_inline"] else "blob"
-        yield f"  {rank['name']}  sha256:{rank['digest']}  {rank['size_bytes']} bytes  {where}"
+        yield f"  {rank['name']}  sha256:{rank['digest']}  {output.for_people_bytes(rank['size_bytes'])}  {where}"
 
 
 def _coverage_lines(coverage: dict[str, Any]) -> Iterator[str]:
@@ -236,11 +257,11 @@ def _claim_lines(claim: dict[str, Any] | None) -> Iterator[str]:
     if claim is None:
         yield "claim        none"
         return
-    stale = ", stale" if claim["is_stale"] else ""
-    yield f"claim        {claim['state']}{stale}: {claim['verdict']} ({claim['why']})"
-    yield from _pairs({name: claim[name] for name in ("holder", "epoch", "error", "detail") if claim[name]})
-    if claim["lease_left_s"] is not None:
-        yield f"  lease left   {output.for_people_seconds(claim['lease_left_s'])}"
+    yield f"claim        {claim['state']}: {verdict_text(claim)} ({claim['why']})"
+    told = {name: claim[name] for name in ("holder", "epoch", "error", "detail") if claim[name]}
+    times = {"held for": "held_s", "lease left": "lease_left_s", "cooldown left": "cooldown_left_s"}
+    told |= {title: output.for_people_seconds(claim[name]) for title, name in times.items() if claim[name]}
+    yield from _pairs({name: output.shortened(str(one), MOST_OF_A_REASON) for name, one in told.items()})
     yield from (f"  | {line}" for line in claim["tail"])
 
 

@@ -16,19 +16,20 @@ import click
 from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
-from cache_store.cli.bundle_rows import STATES, state_without_bundle
+from cache_store.cli.bundle_rows import STATES, model_of_register, state_without_bundle
+from cache_store.cli.clocks import tell_clock
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.progress import progress
 from cache_store.cli.session import Session, problem_of, store_options
 from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
-from cache_store.cli.views import Reading, claim_view, model_of, reading_of
+from cache_store.cli.views import Reading, claim_view, reading_of
 from cache_store.collect_on_store import read_record
 from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.inventory import Inventory, Row, Selection
 from cache_store.objects import Missing, ObjectStore
-from cache_store.tally import Cost, Counted, Prices, Tally, estimate
+from cache_store.tally import MAX_GROUPS, Cost, Counted, Prices, Tally, estimate
 from cache_store.use_record import FOLDER
 from cache_store.uses import Uses
 
@@ -54,11 +55,14 @@ def _finite(context: click.Context, parameter: click.Parameter, value: float) ->
 
 @dataclass(frozen=True)
 class Seen:
-    """What one address adds. `verdict` is its claim's, `problem` why its bundle could not be read."""
+    """What one address adds. `claim` is its claim's view, `problem` why its bundle could not be read.
+
+    `gpu`: what its environment calls the GPU, and the GPU's own name, where the bundle says it.
+    """
 
     counted: Counted
-    verdict: str | None
-    is_stale: bool
+    gpu: tuple[str, str] | None
+    claim: dict[str, Any] | None
     problem: str | None
     is_denied: bool
     reads: int
@@ -106,6 +110,8 @@ def stats(
     now = session.clock.now()
     tally, claims, problems = Tally(), Counter[str](), Counter[str]()
     reads, is_denied = 0, False
+    local: list[dict[str, Any]] = []
+    gpus: dict[str, str] = {}
     with session.store() as store:
         try:
             inventory = list_inventory(store, selection.prefix)
@@ -115,13 +121,18 @@ def stats(
         with progress("stats", len(rows)) as advance:
             for seen in in_parallel(partial(_look, store, now), rows, at_once=MANY):
                 tally.add(seen.counted)
+                if seen.gpu and len(gpus) < MAX_GROUPS:
+                    gpus.update([seen.gpu])
                 reads += seen.reads
                 is_denied |= seen.is_denied
-                if seen.verdict is not None:
-                    claims.update([seen.verdict] + ["stale"] * seen.is_stale)
+                if seen.claim is not None:
+                    claims.update([seen.claim["verdict"]] + ["stale"] * seen.claim["is_stale"])
+                    if seen.claim["age_clock"] == "local" and not local:
+                        local.append(seen.claim)
                 if seen.problem is not None:
                     problems[seen.problem] += 1
                 advance()
+        tally.merge("gpu", gpus)
         uses = _uses(store, selection)
         url = store.url
     cost = estimate(Prices(usd_per_gib_month, usd_per_1000_get), tally.size_bytes, reads)
@@ -140,7 +151,8 @@ def stats(
     if session.is_json:
         output.emit_json(document)
     else:
-        output.emit_lines(_lines(document, tally, cost))
+        output.emit_lines(_lines(document, tally, cost, is_local=bool(local)))
+        tell_clock(inventory.newest, now, local)
     return ExitCode.DENIED if is_denied else ExitCode.OK
 
 
@@ -174,26 +186,34 @@ def _look(store: ObjectStore, now: datetime, row: Row) -> Seen:
     if row.bundle is not None:
         answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
         reading, reads = reading_of(row.address, answer, has_claim=row.claim is not None), 1
-    verdict, is_stale, is_denied = None, False, reading.is_denied
+    view, is_denied = None, reading.is_denied
     if row.claim is not None:
         claim = read_object(store, row.address.claim_key, limit_bytes=MAX_READ_BYTES)
         reads += 1
         if not isinstance(claim, Missing):
             view = claim_view(claim, now, Rules())
-            verdict, is_stale = view["verdict"], view["is_stale"]
             is_denied |= view["problem"] == f"store-{ErrorKind.DENIED.value}"
-    return Seen(_counted(row, reading), verdict, is_stale, reading.problem, is_denied, reads)
+    counted, slug = _counted(row, reading), _slug(row)
+    gpu = counted.groups["gpu"]
+    return Seen(
+        counted, (slug, gpu) if gpu and gpu != slug else None, view, reading.problem, is_denied, reads
+    )
+
+
+def _slug(row: Row) -> str:
+    return _HASH.sub("", row.address.environment)
 
 
 def _counted(row: Row, reading: Reading) -> Counted:
     bundle = reading.bundle
-    gpu = bundle.identity.metadata.get("gpu") if bundle else None
+    identity = reading.register.identity if reading.register else None
+    gpu = identity.metadata.get("gpu") if identity else None
     groups = {
         "flashinfer": row.address.flashinfer_version,
         "arch": row.address.arch,
         # where the bundle does not tell, its environment's name does, in lower case and with dashes
-        "gpu": gpu or _HASH.sub("", row.address.environment),
-        "model": model_of(bundle.identity) if bundle else None,
+        "gpu": gpu or _slug(row),
+        "model": model_of_register(reading.register),
     }
     tune_s = bundle.provenance.tune_s if bundle else 0.0
     return Counted(reading.state, groups, row.size_bytes, tune_s)
@@ -231,7 +251,7 @@ def _around(inventory: Inventory, rows: Iterable[Row], now: datetime) -> dict[st
     }
 
 
-def _lines(document: dict[str, Any], tally: Tally, cost: Cost) -> Iterator[str]:
+def _lines(document: dict[str, Any], tally: Tally, cost: Cost, *, is_local: bool) -> Iterator[str]:
     def counted(field: str) -> str:
         return ", ".join(f"{one['count']} {one['name']}" for one in document[field] if one["count"]) or "none"
 
@@ -243,7 +263,7 @@ def _lines(document: dict[str, Any], tally: Tally, cost: Cost) -> Iterator[str]:
         yield f"unreadable {counted('problems')}"
     yield f"written    oldest {ages[0]} ago, newest {ages[1]} ago"
     yield f"tuned      {output.for_people_seconds(document['tune_s'])} for what is published"
-    yield f"claims     {counted('claims')}"
+    yield f"claims     {counted('claims')}" + (", by this computer's clock" if is_local else "")
     uses = document["uses"]
     if uses["records"]:
         outcomes = ", ".join(f"{one['count']} {one['name']}" for one in uses["outcomes"])
@@ -262,10 +282,10 @@ def _lines(document: dict[str, Any], tally: Tally, cost: Cost) -> Iterator[str]:
         largest = tally.largest(by)
         if largest:
             yield ""
-            yield f"{by:<48}  BUNDLES       SIZE      TUNED"
+            yield f"{by:<48}  ADDRESSES       SIZE      TUNED"
         for name, group in largest[:SHOWN]:
             took = output.for_people_seconds(group.tune_s)
             told_size = output.for_people_bytes(group.size_bytes)
-            yield f"{output.shortened(name, 48):<48}  {group.bundles:>7}  {told_size:>9}  {took:>9}"
+            yield f"{output.shortened(name, 48):<48}  {group.bundles:>9}  {told_size:>9}  {took:>9}"
         if len(largest) > SHOWN:
             yield f"and {len(largest) - SHOWN} more"

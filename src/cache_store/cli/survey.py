@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from cache_store.cli.views import ObjectAnswer, Unread
 from cache_store.errors import ErrorKind, StoreError
-from cache_store.inventory import Inventory, take_inventory
-from cache_store.objects import Entry, ObjectStore
+from cache_store.inventory import Inventory, Row, take_inventory
+from cache_store.objects import MIB, Entry, ObjectStore
 
 # a GET is 10 to 30 ms away where the store is a cloud's: 10,000 of them in less than 10 s
 THREADS = 32
@@ -21,6 +21,9 @@ _ABOUT_ONE_OBJECT = frozenset({ErrorKind.TOO_LARGE, ErrorKind.CORRUPT, ErrorKind
 PAGE = 1000
 # where an answer is small, handing an item over to a thread costs 0.1 of the 0.4 ms that reading it takes: so many at once
 MANY = 8
+# a register may be 32 MiB, and reading one takes three times that while it is parsed: many small ones at once, or one large
+IN_FLIGHT_BYTES = 32 * MIB
+GROUP_BYTES = MIB
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,32 +61,61 @@ def listed(store: ObjectStore, prefix: str) -> Iterator[Entry]:
         yield from entries
 
 
+def listed_bytes(item: object) -> int:
+    """How much reading `item` takes, where a listing tells it; else 0."""
+    if isinstance(item, Row):
+        return sum(entry.size_bytes for entry in (item.bundle, item.claim) if entry is not None)
+    return item.size_bytes if isinstance(item, Entry) else 0
+
+
 def in_parallel(
-    work: Callable[[T], R], items: Iterable[T], threads: int = THREADS, *, at_once: int = 1
+    work: Callable[[T], R],
+    items: Iterable[T],
+    threads: int = THREADS,
+    *,
+    at_once: int = 1,
+    weigh: Callable[[T], int] = listed_bytes,
 ) -> Iterator[R]:
     """`work(item)` for each item, in order, at most `2 * threads` groups of `at_once` items ahead of the reader.
 
-    The first of them go one by one all the same, as few items need. The first exception ends it. Ctrl-C is noticed at
-    once, since only worker threads ever wait for the store.
+    And at most IN_FLIGHT_BYTES of what `weigh` says of them; what is larger goes alone. The first of them go one by one
+    all the same, as few items need. The first exception ends it. Ctrl-C is noticed at once, since only worker threads
+    ever wait for the store.
     """
     pool = ThreadPoolExecutor(threads)
-    ahead: deque[Future[list[R]]] = deque()
+    ahead: deque[tuple[Future[list[R]], int]] = deque()
+    in_flight = 0
     try:
-        for group in _groups(items, 2 * threads, at_once):
-            ahead.append(pool.submit(_each, work, group))
+        for group, weight in _groups(items, 2 * threads, at_once, weigh):
+            while ahead and in_flight + weight > IN_FLIGHT_BYTES:
+                yield from ahead[0][0].result()
+                in_flight -= ahead.popleft()[1]
+            ahead.append((pool.submit(_each, work, group), weight))
+            in_flight += weight
             if len(ahead) >= 2 * threads:
-                yield from ahead.popleft().result()
+                yield from ahead[0][0].result()
+                in_flight -= ahead.popleft()[1]
         while ahead:
-            yield from ahead.popleft().result()
+            yield from ahead.popleft()[0].result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _groups(items: Iterable[T], singles: int, at_once: int) -> Iterator[list[T]]:
-    rest = iter(items)
-    yield from ([item] for item in islice(rest, singles))
-    while group := list(islice(rest, at_once)):
-        yield group
+def _groups(
+    items: Iterable[T], singles: int, at_once: int, weigh: Callable[[T], int]
+) -> Iterator[tuple[list[T], int]]:
+    """(items, what they weigh together)."""
+    group: list[T] = []
+    weight = handed_out = 0
+    for item in items:
+        group.append(item)
+        weight += weigh(item)
+        if handed_out < singles or len(group) == at_once or weight >= GROUP_BYTES:
+            yield group, weight
+            handed_out += 1
+            group, weight = [], 0
+    if group:
+        yield group, weight
 
 
 def _each(work: Callable[[T], R], group: list[T]) -> list[R]:

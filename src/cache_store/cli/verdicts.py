@@ -15,22 +15,28 @@ from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore
 from cache_store.verification import Finding, examine_blob, examine_leftovers, examine_register
 
+# what is read without a listing may have any size: four at once
+NOT_LISTED_BYTES = MAX_REGISTER_BYTES // 4
+UNKNOWN_SCHEMA = "bundle-unknown-schema"
+
 
 @dataclass(frozen=True)
 class Target:
     """A bundle to look at. `stored`: the blobs that a listing shows, None where there was no listing.
 
-    `version` tells one bundle.json from the next at the same address, as the listing does; None where it cannot.
+    `size_bytes` is how much there is to read, where a listing tells it. `version` tells one bundle.json from the next at the same address, as the listing does; None where it cannot.
     """
 
     address: Address
     stored: frozenset[str] | None = None
     version: str | None = None
+    size_bytes: int = NOT_LISTED_BYTES
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`name`: sound | corrupt | unread (the store would not hand it out) | missing.
+    """`name`: sound | corrupt | unknown (of a schema that this release does not know, and a newer one may) | unread (the
+    store would not hand it out) | missing.
 
     `digest` is of the bundle.json that was looked at, where something is wrong with it. `is_remembered`: it was found
     sound in an earlier run, and has not been written since.
@@ -83,6 +89,8 @@ def _verify_blobs(store: ObjectStore, target: Target, bundle: Bundle, verdict: V
 
 def _judged(verdict: Verdict, findings: tuple[Finding, ...]) -> Verdict:
     verdict = replace(verdict, findings=verdict.findings + findings)
+    if any(finding.code == UNKNOWN_SCHEMA for finding in findings):
+        return replace(verdict, name="unknown", exit_code=ExitCode.CORRUPT)
     if any(finding.is_corrupt for finding in findings):
         return replace(verdict, name="corrupt", exit_code=ExitCode.CORRUPT)
     return verdict

@@ -32,7 +32,7 @@ NEEDS_LIST = (
     "verifying a whole bucket, or by a part of a key, needs the right to list (s3:ListBucket on the bucket); "
     "full addresses do without"
 )
-_NAMES = ("sound", "corrupt", "unread", "missing")
+_NAMES = ("sound", "corrupt", "unknown", "unread", "missing")
 # what decides the exit status when several things are wrong
 _GRAVEST_FIRST = (
     ExitCode.CORRUPT,
@@ -86,7 +86,8 @@ def verify(
 
     Size, nesting and schema of bundle.json; that its identity is its address; every digest; that every rank file is
     JSON whose _metadata is the bundle's environment. Not checked: whether a tactic is any good. Nothing is changed,
-    unless with --repair: that retires each corrupt bundle as `retire` does, if it still is what was looked at.
+    unless with --repair: that retires each corrupt bundle as `retire` does, if it still is what was looked at. What has a
+    schema that this release does not know is reported, and left alone: a newer one may have written it.
     """
     if not is_repair and (reason is not None or by is not None or is_confirmed or is_dry):
         raise Problem("usage", "--reason, --by, --yes and --dry-run belong to --repair", ExitCode.USAGE)
@@ -108,6 +109,10 @@ def verify(
     else:
         if repair:
             output.emit_lines(outcome_line(repair.request(), *one) for one in repairs)
+            if found.counts["unknown"]:
+                output.tell(
+                    f"{found.counts['unknown']} were left alone: a newer release may have written them; update this one"
+                )
         output.tell(f"{url}: " + ", ".join(f"{found.counts[name]} {name}" for name in _NAMES))
     return _exit_code(found, repairs)
 
@@ -130,7 +135,9 @@ def _verify_all(session: Session, store: ObjectStore, targets: Sequence[Target],
         return target, remembered(target) if memory.knows(target) else verify_bundle(store, target)
 
     with progress("verify", len(targets)) as advance:
-        for target, verdict in in_parallel(judge, targets, at_once=MANY):
+        for target, verdict in in_parallel(
+            judge, targets, at_once=MANY, weigh=lambda target: target.size_bytes
+        ):
             found.counts[verdict.name] += 1
             found.exit_codes.add(verdict.exit_code)
             if verdict.name == "corrupt":
@@ -146,9 +153,13 @@ def _verify_all(session: Session, store: ObjectStore, targets: Sequence[Target],
 
 
 def _exit_code(found: Found, repairs: Sequence[tuple[Address, OperationOutcome]]) -> ExitCode:
-    """What is corrupt and could be retired is corrupt no more."""
+    """What is corrupt and could be retired is corrupt no more; what nobody here can read was not retired."""
     codes = set(found.exit_codes)
-    if repairs and all(isinstance(outcome, Changed) and not outcome.is_dry for _, outcome in repairs):
+    if (
+        repairs
+        and not found.counts["unknown"]
+        and all(isinstance(outcome, Changed) and not outcome.is_dry for _, outcome in repairs)
+    ):
         codes.discard(ExitCode.CORRUPT)
     return next((code for code in _GRAVEST_FIRST if code in codes), ExitCode.OK)
 
@@ -177,7 +188,13 @@ def _targets(store: ObjectStore, addresses: Sequence[str]) -> list[Target]:
     if not addresses:
         return [
             # contents outside of bundle.json may change without it: such a bundle is read again each time
-            Target(row.address, row.blobs, None if row.blobs else row.bundle.version)
+            Target(
+                row.address,
+                row.blobs,
+                None if row.blobs else row.bundle.version,
+                # which objects the blobs are, a row does not say: all of them together is more than is read at once
+                row.size_bytes if row.blobs else row.bundle.size_bytes,
+            )
             for row in inventory.rows
             if row.bundle is not None
         ]

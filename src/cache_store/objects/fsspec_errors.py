@@ -9,24 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cache_store.dataclass import dataclass, field
-from cache_store.errors import ErrorKind, StoreError
+from cache_store.errors import CREDENTIALS, NO_CREDENTIALS, ErrorKind, StoreError
 
 BUCKET_IS_MISSING = frozenset({"NoSuchBucket"})
-CREDENTIALS_ARE_STALE = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})  # with status 400
+# what botocore raises before it sends anything
+_CREDENTIALS_BY_NAME = {
+    "NoCredentialsError": NO_CREDENTIALS,
+    "PartialCredentialsError": "half of the credentials is missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY both",
+    "CredentialRetrievalError": "where the credentials should come from gave none: look at the role, or the profile's program",
+    "ProfileNotFound": "there is no such profile: correct AWS_PROFILE, or AWS_CONFIG_FILE",
+    "SSOTokenLoadError": "nobody is logged in: run `aws sso login`",
+    "UnauthorizedSSOTokenError": "the login has expired: run `aws sso login`",
+}
 
 _BY_NAME = {
-    **dict.fromkeys(
-        (
-            "NoCredentialsError",
-            "PartialCredentialsError",
-            "CredentialRetrievalError",
-            "ProfileNotFound",
-            "SSOTokenLoadError",
-            "UnauthorizedSSOTokenError",
-            "PermissionError",
-        ),
-        ErrorKind.DENIED,
-    ),
+    **dict.fromkeys((*_CREDENTIALS_BY_NAME, "PermissionError"), ErrorKind.DENIED),
     **dict.fromkeys(
         (
             "ParamValidationError",
@@ -80,7 +77,11 @@ def store_error(key: str, error: BaseException) -> StoreError:
     names = [type(one).__name__ for one in _causes(error)]
     if any(name in {"SSLError", "SSLCertVerificationError", "ClientConnectorSSLError"} for name in names):
         return StoreError(ErrorKind.UNAVAILABLE, f"{key}: TLS failed: {text}")
-    return StoreError(_kind(refusal(error), names), f"{key}: {text} ({names[0]})")
+    refused = refusal(error)
+    by_name = next((_CREDENTIALS_BY_NAME[name] for name in names if name in _CREDENTIALS_BY_NAME), "")
+    return StoreError(
+        _kind(refused, names), f"{key}: {text} ({names[0]})", CREDENTIALS.get(refused.code, by_name)
+    )
 
 
 def _kind(refused: Refused, names: list[str]) -> ErrorKind:
@@ -89,7 +90,7 @@ def _kind(refused: Refused, names: list[str]) -> ErrorKind:
         return ErrorKind.NOT_FOUND
     if refused.code == "NotImplemented" or status == 501:
         return ErrorKind.UNSUPPORTED
-    if refused.code in CREDENTIALS_ARE_STALE or status in {401, 403}:
+    if refused.code in CREDENTIALS or status in {401, 403}:  # some of them come with status 400
         return ErrorKind.DENIED
     if status in {301, 302, 307} or (400 <= status < 500 and status not in {408, 409, 429}):
         return ErrorKind.INVALID

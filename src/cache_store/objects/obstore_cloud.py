@@ -24,7 +24,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from cache_store.dataclass import dataclass
-from cache_store.errors import ErrorKind, StoreError
+from cache_store.errors import CREDENTIALS, NO_CREDENTIALS, ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written
 from cache_store.objects.keys import check_key, folder_of
 from cache_store.objects.root_certificates import made_with_roots
@@ -38,7 +38,6 @@ T = TypeVar("T")
 # obstore retries ten times for three minutes unless told otherwise; the one retry policy is `retrying`
 NO_RETRIES: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
 BUCKET_IS_MISSING = frozenset({"NoSuchBucket", "ContainerNotFound"})
-CREDENTIALS_ARE_STALE = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})  # with status 400
 # where obstore looks for credentials when it was given none: the instance's, the task's, GCE's
 CREDENTIAL_REQUESTS = ("/latest/api/token", "/latest/meta-data/", "169.254.170.", "metadata.google.internal")
 
@@ -204,7 +203,7 @@ def _ask(key: str, call: Callable[[], T]) -> T | _Status:
         verdict = judge(error)
         if isinstance(verdict, int):
             return _Status(verdict, _first_sentence(text))
-        raise StoreError(verdict, f"{key}: {_story(verdict, text)}") from error
+        raise StoreError(verdict, f"{key}: {_story(verdict, text)}", _hint(text)) from error
     except BaseException as error:
         if (
             type(error).__name__ != "PanicException"
@@ -217,10 +216,10 @@ def judge(error: Exception) -> int | ErrorKind:
     """404, 409 or 412, or the kind of error that this is."""
     text = str(error)
     status_found = re.search(r"status code: (\d{3})", text)
-    code_found = re.search(r"<Code>(\w+)</Code>", text)
     status = int(status_found[1]) if status_found else 0
-    code = code_found[1] if code_found else ""
-    if code in CREDENTIALS_ARE_STALE or any(place in text for place in CREDENTIAL_REQUESTS):
+    code = _code(text)
+    # some of them with status 400
+    if code in CREDENTIALS or any(place in text for place in CREDENTIAL_REQUESTS):
         return ErrorKind.DENIED
     if code in BUCKET_IS_MISSING:
         return ErrorKind.NOT_FOUND
@@ -250,8 +249,27 @@ def _story(kind: ErrorKind, text: str) -> str:
     return _first_sentence(text)
 
 
+def _hint(text: str) -> str:
+    if any(place in text for place in CREDENTIAL_REQUESTS):
+        return NO_CREDENTIALS
+    return CREDENTIALS.get(_code(text), "")
+
+
+def _code(text: str) -> str:
+    found = re.search(r"<Code>(\w+)</Code>", text)
+    return found[1] if found else ""
+
+
 def _first_sentence(text: str) -> str:
-    return " ".join(text.partition("\n\nDebug source")[0].split())[:400]
+    """What a person can use: the server's own code and message instead of its XML, nothing of the client's debug half."""
+    plain = " ".join(text.partition("\n\nDebug source")[0].split())
+    status = re.search(r"status code: (\d{3})", plain)
+    if status and (code := _code(plain)):
+        said = re.search(r"<Message>(.*?)</Message>", plain)
+        return f"{status[1]} {code}" + (f": {said[1][:200]}" if said else "")
+    return re.split(r"[:\s]*<(?:\?xml|!DOCTYPE|html|Error)\b", plain, maxsplit=1, flags=re.IGNORECASE)[0][
+        :400
+    ]
 
 
 def _unexpected(key: str, answered: _Status) -> StoreError:

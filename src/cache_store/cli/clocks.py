@@ -1,0 +1,32 @@
+"""What this computer's clock has to do with an answer, and what a person is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from cache_store.cli import output
+
+CLOCKS_DIFFER_S = 60.0
+
+
+def verdict_text(claim: dict[str, Any]) -> str:
+    """The verdict of a `claim_view`. A dead holder is a fact by the server's clock alone: ours may be a day ahead."""
+    if not claim["is_stale"]:
+        return str(claim["verdict"])
+    return (
+        "stale, by this computer's clock" if claim["age_clock"] == "local" else f"{claim['verdict']} (stale)"
+    )
+
+
+def tell_clock(newest: datetime | None, now: datetime, claims: Iterable[dict[str, Any]]) -> None:
+    """One line of the story, where ages may be wrong. An object from the future is a clock that is behind here."""
+    behind_s = (newest - now).total_seconds() if newest is not None else 0.0
+    if behind_s > CLOCKS_DIFFER_S:
+        output.tell(
+            f"this computer's clock is at least {output.for_people_seconds(behind_s)} behind the store's: ages are too "
+            "small by that, and a claim may be held by nobody"
+        )
+    elif any(claim["age_clock"] == "local" for claim in claims):
+        output.tell("ages are by this computer's clock, which `cache-store doctor` compares with the store's")
