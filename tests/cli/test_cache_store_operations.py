@@ -294,7 +294,7 @@ def test_words_that_no_reader_takes_are_wrong_usage(shop, command, option, bad):
 
 
 def test_a_user_name_that_is_not_utf_8_is_wrong_usage(shop):
-    environ = {"AUTOTUNE_STORE": "s3://models/autotune", "USER": "caf\udce9"}
+    environ = {"AUTOTUNE_STORE": "s3://models/autotune", "USER": "ann\udce9"}
 
     assert shop("retire", shop.publish(), "--reason", "x", "--yes", environ=environ).code == ExitCode.USAGE
 
