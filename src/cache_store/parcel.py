@@ -13,16 +13,11 @@ from cache_store.bundle_json import parse_register, revised
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address
 from cache_store.objects import MIB
-from cache_store.operation_steps import Refused, Unchanged
+from cache_store.operation_steps import ABSENT, PUBLISHED, QUARANTINED, RETIRED, Refused, Unchanged
 from cache_store.verification import Finding, examine_blob, examine_register
 
 # a parcel is held in memory; eight ranks with 16 MiB each are a quarter of it
 MAX_BLOBS_BYTES = 512 * MIB
-
-ABSENT = "absent"
-PUBLISHED = "published"
-RETIRED = "retired"
-QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True)

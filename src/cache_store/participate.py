@@ -13,6 +13,7 @@ from cache_store.identity import Identity
 from cache_store.lookup import look_up, unreachable
 from cache_store.objects import Missing, NotWritten, ObjectStore, Written
 from cache_store.register import RegisterState, Unreachable
+from cache_store.renew_blob import put_blob
 from cache_store.steps import (
     Absent,
     Answer,
@@ -130,8 +131,8 @@ class Driver:
                 else Seen(seen.body, seen.etag, seen.age_s, seen.last_modified)
             )
         if isinstance(step, WriteBlob):
-            # NotWritten: the same content is there already, which is what was wanted; the reader checks the digest
-            self._store.put_if_absent(self._address.blob_key(step.digest), step.body)
+            if not put_blob(self._store, self._address.blob_key(step.digest), step.body):
+                return Unreachable("store-unavailable", f"blob {step.digest} does not stay", is_final=False)
             return Done()
         key = self._address.claim_key if isinstance(step, WriteClaim) else self._address.bundle_key
         return self._write(key, step.body, step.base)

@@ -16,8 +16,9 @@ from cache_store.clock import Clock
 from cache_store.dataclass import dataclass
 from cache_store.errors import RETRYABLE, ErrorKind, StoreError
 from cache_store.objects import Missing, ObjectStore, StoredObject, Written
-from cache_store.operation_steps import Changed, OperationOutcome, Refused, Unchanged
-from cache_store.parcel import PUBLISHED, Parcel, Write, decide, renewed
+from cache_store.operation_steps import PUBLISHED, Changed, OperationOutcome, Refused, Unchanged
+from cache_store.parcel import Parcel, Write, decide, renewed
+from cache_store.renew_blob import renew_blob
 
 WRITE_TRIES = 6
 _LOST = Refused("blob-missing", "it is not there")
@@ -89,7 +90,7 @@ class Placer:
         return outcome
 
     def _put_blob(self, key: str, content: bytes) -> Refused | None:
-        """None when it is there, byte for byte."""
+        """None when it is there, byte for byte, and young."""
         problem = Refused("store-unavailable", f"{key}: the write was never settled")
         for attempt in range(WRITE_TRIES):
             try:
@@ -99,7 +100,8 @@ class Placer:
                 problem = _refused(error)
                 if not error.is_retryable:
                     return problem
-            if (seen := self._blob_problem(key, content)) is None:
+            seen = self._blob_problem(key, content) or self._renewal_problem(key, content)
+            if seen is None:
                 return None
             if seen.reason not in _PASSING:
                 return seen
@@ -121,6 +123,13 @@ class Placer:
         if found.body != content:
             return Refused("blob-differs", f"{key} is there with a content that is not its digest's")
         return None
+
+    def _renewal_problem(self, key: str, content: bytes) -> Refused | None:
+        """None where what is in place is as young as if it had just been made: gc deletes old ones that nothing names."""
+        try:
+            return None if renew_blob(self.store, key, content) else _LOST
+        except StoreError as error:
+            return _refused(error)
 
     def _put_register(self, parcel: Parcel, body: bytes, base: str | None, done: Changed) -> OperationOutcome:
         key = parcel.address.bundle_key

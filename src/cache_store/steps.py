@@ -41,7 +41,10 @@ class WriteBundle:
 
 @dataclass(frozen=True)
 class WriteBlob:
-    """Create a content-addressed object; it being there already is success. Answer: Done | Unreachable."""
+    """Create a content-addressed object, or write the one that is there anew: it is young then (`renew_blob`).
+
+    Answer: Done | Unreachable.
+    """
 
     digest: str
     body: bytes
