@@ -102,10 +102,9 @@ def _one(
     *,
     is_dry: bool,
 ) -> OperationOutcome:
-    by = request.by or session.environ.get("USER") or session.environ.get("LOGNAME") or "unknown"
     operator = Operator(
         address,
-        Order(by, request.reason, is_dry),
+        Order(session.name_of(request.by), request.reason, is_dry),
         rng=session.rng,
         nonce=session.nonce,
         now=session.clock.now,
