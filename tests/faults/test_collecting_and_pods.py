@@ -333,6 +333,16 @@ def test_given_a_gc_that_is_killed_at_any_step_then_a_pod_tunes_when_its_lease_i
     assert is_whole(store)
 
 
+@pytest.mark.parametrize("publish", [a_pod, an_importer], ids=["a pod", "an importer"])
+def test_given_an_old_content_in_place_when_it_is_published_again_then_it_is_young(store, publish):
+    begin(store, "retired")
+
+    publish(store)
+
+    assert isinstance(register_of(store), Bundle)
+    assert PLACE.blob_key(DIGEST) in store.written
+
+
 @pytest.mark.parametrize("what", ["claim", "register"])
 def test_given_a_register_that_was_written_after_the_judgement_when_parts_go_then_none_does(what):
     store = Aged(MemoryStore(ManualClock()))
