@@ -3,6 +3,9 @@
 A blob has the name of its digest, so that whoever comes second finds what it wanted to write; but neither 409 nor 412
 says so, and what lies there may be half of another writer's. So whatever is answered but 200 is read back: a bundle
 whose content is not there is worse than none, for nobody would tune again.
+
+And what is found in place is written anew: an earlier tune or import may have left it, nothing may have named it for
+long, and `cache-store gc` deletes such ones by their age.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ _PASSING = frozenset({"blob-missing", *(f"store-{kind.value}" for kind in RETRYA
 def keep_blob(
     digest: str, body: bytes, pause: Callable[[int], Wait | None]
 ) -> Generator[WriteBlob | ReadBlob | Wait, Answer, NotKept | None]:
-    """None when it is there, byte for byte. `pause` of the attempts so far: before the next one; None: no more of them."""
+    """None when it is there, byte for byte, and young. `pause` of the attempts so far: before the next one; None: no more of them."""
     problem = NotKept("store-unavailable", f"blobs/{digest}: the write was never settled")
     for attempt in range(BLOB_TRIES):
         answer = yield WriteBlob(digest, body)
@@ -41,12 +44,18 @@ def keep_blob(
             problem = NotKept(answer.reason, answer.detail)
             if answer.is_final:
                 return problem
-        seen = yield from look_at_blob(digest, body)
-        if seen is None:
-            return None  # the answer was lost, or somebody has put it there
-        if seen.reason not in _PASSING:
+        seen = yield from _found(digest, body)
+        if isinstance(seen, Seen):  # the answer was lost, or somebody has put it there
+            answer = yield WriteBlob(digest, body, seen.etag)
+            if isinstance(answer, Done):
+                return None
+            if isinstance(answer, Unreachable):
+                problem = NotKept(answer.reason, answer.detail)
+                if answer.is_final:
+                    return problem
+        elif seen.reason not in _PASSING:
             return seen
-        if seen.reason != "blob-missing":
+        elif seen.reason != "blob-missing":
             problem = seen
         wait = pause(attempt)
         if wait is None:
@@ -57,6 +66,11 @@ def keep_blob(
 
 def look_at_blob(digest: str, body: bytes) -> Generator[ReadBlob, Answer, NotKept | None]:
     """None where it is there, byte for byte."""
+    seen = yield from _found(digest, body)
+    return None if isinstance(seen, Seen) else seen
+
+
+def _found(digest: str, body: bytes) -> Generator[ReadBlob, Answer, Seen | NotKept]:
     answer = yield ReadBlob(digest, len(body))
     if isinstance(answer, Absent):
         return NotKept("blob-missing", f"blobs/{digest} is not there")
@@ -68,4 +82,4 @@ def look_at_blob(digest: str, body: bytes) -> Generator[ReadBlob, Answer, NotKep
         return unexpected(answer)
     if answer.body != body:
         return NotKept("blob-differs", f"blobs/{digest} is there with a content that is not its digest's")
-    return None
+    return answer

@@ -17,5 +17,8 @@ def answer_blob(
         if isinstance(found, Missing):
             return Absent()
         return Seen(found.body, found.etag, found.age_s, found.last_modified)
-    answer = store.put_if_absent(key, step.body)
+    if step.base is None:
+        answer = store.put_if_absent(key, step.body)
+    else:
+        answer = store.put_if_match(key, step.body, step.base)
     return Done(answer.etag) if isinstance(answer, Written) else Undone(answer.status)

@@ -7,24 +7,20 @@ from datetime import datetime
 
 from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, Tombstone
 from cache_store.bundle_json import parse_register
-from cache_store.claim import MAX_READ_BYTES, parse_claim
+from cache_store.chance import Chance
+from cache_store.claim import MAX_READ_BYTES, Claim, UnreadableClaim, parse_claim
+from cache_store.clock import Clock
 from cache_store.collecting import Found, Objects, Verdict, needs_copies
-from cache_store.dataclass import dataclass
+from cache_store.emptying import Answer, Emptier, LookAt, Remove, Step, Swept
 from cache_store.errors import ErrorKind, StoreError
-from cache_store.identity import BUNDLE_NAME, CLAIM_NAME
+from cache_store.identity import BUNDLE_NAME, CLAIM_NAME, Address
+from cache_store.lookup import unreachable
 from cache_store.objects import KIB, Missing, ObjectStore, StoredObject
+from cache_store.operate import answer_step
+from cache_store.operation_steps import KeepCopy, ReadCopy, ReadRegister
 from cache_store.probe import FOLDER
+from cache_store.steps import Absent, Done, ReadClaim, Wait, WriteBundle, WriteClaim
 from cache_store.use_record import MAX_RECORD_BYTES, BadUseRecord, UseRecord, is_record_key, parse_record
-
-
-@dataclass(frozen=True)
-class Swept:
-    """What came of one verdict. `problem`: why it was not done, or not to the end; stable, then a detail."""
-
-    verdict: Verdict
-    deleted: int = 0
-    problem: str | None = None
-    detail: str = ""
 
 
 def server_now(store: ObjectStore, nonce: str, local: Callable[[], datetime]) -> datetime:
@@ -62,11 +58,21 @@ def read_address(store: ObjectStore, objects: Objects) -> Found:
             is_unreadable = True
     claim = None
     if CLAIM_NAME in objects.entries:
-        found = store.get(address.claim_key, limit_bytes=MAX_READ_BYTES)
-        if isinstance(found, StoredObject):
-            tags[CLAIM_NAME] = found.etag
-            claim = parse_claim(found.body)
+        claim = _read_claim(store, address, tags)
     return Found(register, is_unreadable, claim, _referenced(store, objects, register), tags)
+
+
+def _read_claim(store: ObjectStore, address: Address, tags: dict[str, str]) -> Claim | UnreadableClaim | None:
+    try:
+        found = store.get(address.claim_key, limit_bytes=MAX_READ_BYTES)
+    except StoreError as error:
+        if error.kind is not ErrorKind.TOO_LARGE:
+            raise
+        return UnreadableClaim(f"more than {MAX_READ_BYTES} bytes")
+    if isinstance(found, Missing):
+        return None
+    tags[CLAIM_NAME] = found.etag
+    return parse_claim(found.body)
 
 
 def _referenced(
@@ -99,34 +105,58 @@ def read_record(store: ObjectStore, key: str) -> UseRecord | None:
         raise
 
 
-def sweep(store: ObjectStore, verdict: Verdict) -> Swept:
-    """Delete what may go. Before an address is forgotten it is looked at once more. Raises nothing for the store."""
-    deleted = 0
+def sweep(
+    store: ObjectStore,
+    verdict: Verdict,
+    *,
+    clock: Clock,
+    rng: Chance,
+    nonce: Callable[[], str],
+    delete_once: Callable[[str], None] | None = None,
+    on_step: Callable[[Step], None] = lambda _step: None,
+) -> Swept:
+    """Do what was decided (clean or forget). Raises nothing for the store; `Cancelled`: a claim of gc's then runs out.
+
+    `delete_once` is the store's `delete` without patience: one that is sent again by itself would go unseen.
+    """
+    delete = delete_once or store.delete
+    emptier = Emptier(verdict, rng=rng, nonce=nonce, monotonic=clock.monotonic, now=clock.now)
+    emptying = emptier.run()
     try:
-        if verdict.action == "forget" and not _is_untouched(store, verdict):
-            return Swept(verdict, 0, "changed-meanwhile", "somebody wrote there after it was looked at")
-        for name in verdict.names:
-            store.delete(f"{verdict.address}/{name}")
-            deleted += 1
+        step = next(emptying)
+        while True:
+            on_step(step)
+            step = emptying.send(_answer(store, verdict.address, step, clock, delete))
+    except StopIteration as end:
+        swept: Swept = end.value
+        return swept
+
+
+def _answer(
+    store: ObjectStore, address: Address, step: Step, clock: Clock, delete: Callable[[str], None]
+) -> Answer:
+    try:
+        if isinstance(step, Remove):
+            delete(f"{address}/{step.name}")
+            return Done()
+        if isinstance(step, LookAt):
+            key = f"{address}/{step.name}"
+            return next((entry for entry in store.list(key) if entry.key == key), Absent())
     except StoreError as error:
-        return Swept(verdict, deleted, f"store-{error.kind.value}", str(error))
-    return Swept(verdict, deleted)
+        return unreachable(error)
+    if isinstance(step, ReadRegister | ReadCopy | KeepCopy | ReadClaim | WriteBundle | WriteClaim | Wait):
+        return answer_step(store, address, step, clock)
+    raise AssertionError(f"nothing of gc's asks for {type(step).__name__}")
 
 
-def _is_untouched(store: ObjectStore, verdict: Verdict) -> bool:
-    limits = {BUNDLE_NAME: MAX_REGISTER_BYTES, CLAIM_NAME: MAX_READ_BYTES}
-    for name, limit_bytes in limits.items():
-        seen = store.get(f"{verdict.address}/{name}", limit_bytes=limit_bytes)
-        if (seen.etag if isinstance(seen, StoredObject) else None) != verdict.tags.get(name):
-            return False
-    return True
-
-
-def delete_keys(store: ObjectStore, keys: Sequence[str]) -> tuple[int, StoreError | None]:
+def delete_keys(
+    store: ObjectStore, keys: Sequence[str], advance: Callable[[], None] = lambda: None
+) -> tuple[int, StoreError | None]:
     """How many went, and what stopped it."""
     for number, key in enumerate(keys):
         try:
             store.delete(key)
         except StoreError as error:
             return number, error
+        advance()
     return len(keys), None

@@ -1,31 +1,33 @@
 """What of a bucket may go, decided from what was listed and read: garbage collection in two phases. Pure.
 
     published --(a rule of the caller's)--> retired, by the operators' own step
-    retired, long enough ago ------------> forgotten: every object of the address
+    retired, long enough ago ------------> forgotten: every object of the address but its two registers
 
-A pod lives for seven days at most (the longest --deadline), so whatever it may still write belongs to an address, a
-claim or a folder that was touched since; what is older is nobody's. A quarantine is never forgotten unless asked for:
-it would be tuned again. Objects that the layout does not know are left alone.
+bundle.json and claim.json stay for ever: a DELETE carries no condition, so one that arrives late would take what
+somebody has published meanwhile (`emptying` has the rest of it). A pod lives for seven days at most (the longest
+--deadline), so whatever it may still write belongs to a claim or a folder that was touched since; what is older is
+nobody's. A quarantine is never forgotten unless asked for: it would be tuned again. Objects that the layout does not
+know are left alone.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
-from cache_store.bundle import Bundle, Tombstone
+from cache_store.bundle import Bundle, Tombstone, copy_name
 from cache_store.claim import Claim, CoolingDown, MustWait, Rules, UnreadableClaim, judge
 from cache_store.dataclass import dataclass, field
+from cache_store.group_place import FOLDER as GROUPS
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME, Address
+from cache_store.layout import FOLDERS, Kind, blob_digest, folder_of, kind_of
+from cache_store.memo import FOLDER as MEMOS
 from cache_store.objects import Entry
+from cache_store.probe import FOLDER as PROBES
+from cache_store.use_record import FOLDER as RECORDS
 
 DAY_S = 86400.0
 LONGEST_LIFE_S = 7 * DAY_S
-
-_BLOB = re.compile(r"blobs/([0-9a-f]{64})\Z")
-_COPY = re.compile(r"retired/[A-Za-z0-9_-]{1,128}\.json\Z")
-_PART = re.compile(r"parts/[0-9]+/[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\Z")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,6 @@ class CollectRules:
     kept: frozenset[Address] = frozenset()
     tombstones_s: float = 30 * DAY_S
     copies_s: float = 90 * DAY_S
-    leftovers_s: float = LONGEST_LIFE_S
     groups_s: float | None = None
     memos_s: float | None = None
     reports_s: float | None = None
@@ -78,13 +79,15 @@ class Objects:
     address: Address
     entries: Mapping[str, Entry]
 
-    def size_bytes(self, names: Iterable[str]) -> int:
-        return sum(self.entries[name].size_bytes for name in names)
+    def of_kind(self, kind: Kind) -> dict[str, Entry]:
+        return {name: entry for name, entry in sorted(self.entries.items()) if kind_of(name) == kind}
 
 
 @dataclass(frozen=True)
 class Found:
     """What was read there: the register (None: absent, `is_unreadable`: nobody understands it) and the claim.
+
+    A claim without a tag was too large to be read, so nobody can write over it either.
 
     `referenced`: digests of the blobs that the register and the copies name; None where a copy could not be read, and
     so nothing may be said of any blob. `tags`: name -> ETag of the register and the claim as they were read.
@@ -99,63 +102,71 @@ class Found:
 
 @dataclass(frozen=True)
 class Verdict:
-    """For one address. `action`: keep | retire | clean (some objects go) | forget (all go). `why` is for a person."""
+    """For one address. `action`: keep | retire | clean (some objects go) | forget (all but the registers). `why` is for
+    a person.
+
+    `going`: name -> what the listing said of it, in the order in which they go. `tags` as in `Found`: what was judged.
+    `epoch`: the first that no claim has had yet.
+    """
 
     address: Address
     action: str
     why: str
-    names: tuple[str, ...] = ()
-    freed_bytes: int = 0
+    going: Mapping[str, Entry] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    epoch: int = 1
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.going.values())
 
 
 def sort_out(listing: Iterable[Entry]) -> tuple[list[Objects], dict[str, list[Entry]], int]:
     """(the objects of each address in order, folder of ours -> its objects, number of foreign objects)."""
     addresses: dict[Address, dict[str, Entry]] = {}
-    folders: dict[str, list[Entry]] = {name: [] for name in ("_groups", "_resolved", "_reports", ".probe")}
+    folders: dict[str, list[Entry]] = {folder: [] for folder in FOLDERS}
     foreign = 0
     for entry in listing:
         place = Address.of_object(entry.key)
-        if place is not None and _is_known(place[1]):
+        if place is not None and kind_of(place[1]) is not None:
             addresses.setdefault(place[0], {})[place[1]] = entry
-        elif (folder := entry.key.split("/", 1)[0]) in folders:
+        elif folder := folder_of(entry.key):
             folders[folder].append(entry)
         else:
             foreign += 1
     return [Objects(address, entries) for address, entries in sorted(addresses.items())], folders, foreign
 
 
-def _is_known(name: str) -> bool:
-    return name in (BUNDLE_NAME, CLAIM_NAME) or any(one.match(name) for one in (_BLOB, _COPY, _PART))
-
-
 def needs_copies(objects: Objects) -> tuple[str, ...]:
     """The copies that must be read before anything may be said of this address's blobs."""
-    if not any(_BLOB.match(name) for name in objects.entries):
-        return ()
-    return tuple(sorted(name for name in objects.entries if _COPY.match(name)))
+    return tuple(objects.of_kind("copy")) if objects.of_kind("blob") else ()
 
 
 def judge_address(objects: Objects, found: Found, rules: CollectRules, now: datetime) -> Verdict:
     """What becomes of one address."""
     address = objects.address
+    if address in rules.kept:
+        return Verdict(address, "keep", "")
     if found.is_unreadable:
         return Verdict(address, "keep", "its register cannot be read: `cache-store verify` says why")
     claim_entry = objects.entries.get(CLAIM_NAME)
     if claim_entry is not None and _is_live(found.claim, _age_s(claim_entry, now)):
         return Verdict(address, "keep", "somebody tunes there, or has just failed to")
     if isinstance(found.register, Bundle):
-        entry = objects.entries[BUNDLE_NAME]
-        why = _why_retired(address, entry, rules, now)
+        why = _why_retired(address, objects.entries[BUNDLE_NAME], rules, now)
         if why is not None:
             return Verdict(address, "retire", why, tags=found.tags)
-    elif (why := _why_forgotten(objects, found, rules, now)) is not None:
-        names = _register_last(objects.entries)
-        return Verdict(address, "forget", why, names, objects.size_bytes(names), found.tags)
-    names = tuple(_leftovers(objects, found, rules, now))
-    if not names:
+    if isinstance(found.claim, UnreadableClaim) and CLAIM_NAME not in found.tags:
+        return Verdict(address, "keep", "its claim is too large to be read, and so nobody can take it")
+    epoch = ((found.claim.epoch or 0) if found.claim else 0) + 1
+    if not isinstance(found.register, Bundle):
+        why = _why_forgotten(objects, found, rules, now)
+        if why is not None:
+            return Verdict(address, "forget", why, _all_but_registers(objects), found.tags, epoch)
+    going = dict(_leftovers(objects, found, rules, now))
+    if not going:
         return Verdict(address, "keep", "")
-    return Verdict(address, "clean", "objects that nothing names", names, objects.size_bytes(names))
+    return Verdict(address, "clean", "objects that nothing names", going, found.tags, epoch)
 
 
 def judge_folders(
@@ -163,10 +174,10 @@ def judge_folders(
 ) -> list[tuple[str, int]]:
     """(key, bytes) of what may go beside the addresses."""
     limits = {
-        "_groups": rules.groups_s,
-        "_resolved": rules.memos_s,
-        "_reports": rules.reports_s,
-        ".probe": rules.leftovers_s,
+        GROUPS: rules.groups_s,
+        MEMOS: rules.memos_s,
+        RECORDS: rules.reports_s,
+        PROBES: LONGEST_LIFE_S,
     }
     return [
         (entry.key, entry.size_bytes)
@@ -182,7 +193,7 @@ def _is_live(claim: Claim | UnreadableClaim | None, age_s: float) -> bool:
 
 def _why_retired(address: Address, entry: Entry, rules: CollectRules, now: datetime) -> str | None:
     age_s = _age_s(entry, now)
-    if not rules.retires or address in rules.kept:
+    if not rules.retires:
         return None
     whys: list[str] = []
     if rules.flashinfer:
@@ -202,14 +213,11 @@ def _why_retired(address: Address, entry: Entry, rules: CollectRules, now: datet
 
 def _why_forgotten(objects: Objects, found: Found, rules: CollectRules, now: datetime) -> str | None:
     """A tombstone (or what never became a bundle) of which no object was touched for long."""
-    if objects.address in rules.kept:
+    is_quarantined = isinstance(found.register, Tombstone) and not found.register.may_retune
+    if is_quarantined and not rules.forgets_quarantined:
         return None
-    if (
-        isinstance(found.register, Tombstone)
-        and not found.register.may_retune
-        and not rules.forgets_quarantined
-    ):
-        return None
+    if not _all_but_registers(objects) and not is_quarantined:
+        return None  # it was forgotten before: the two registers are all that stays
     youngest_s = min(_age_s(entry, now) for entry in objects.entries.values())
     if youngest_s <= max(rules.tombstones_s, LONGEST_LIFE_S):
         return None
@@ -217,25 +225,39 @@ def _why_forgotten(objects: Objects, found: Found, rules: CollectRules, now: dat
     return f"{what}, and untouched for {youngest_s / DAY_S:.0f} days"
 
 
-def _register_last(entries: Mapping[str, Entry]) -> tuple[str, ...]:
-    """An interrupted deletion must not leave blobs that nothing names, and no claim without its tombstone's epoch."""
-    last = {CLAIM_NAME: 1, BUNDLE_NAME: 2}
-    return tuple(sorted(entries, key=lambda name: (last.get(name, 0), name)))
+def _all_but_registers(objects: Objects) -> dict[str, Entry]:
+    """Copies first: one whose contents are gone already must not be put back."""
+    return objects.of_kind("copy") | objects.of_kind("part") | objects.of_kind("blob")
 
 
-def _leftovers(objects: Objects, found: Found, rules: CollectRules, now: datetime) -> Iterable[str]:
-    named = found.register.retired_copy if isinstance(found.register, Tombstone) else None
-    for name, entry in sorted(objects.entries.items()):
-        age_s = _age_s(entry, now)
-        is_old = age_s > max(rules.leftovers_s, LONGEST_LIFE_S)
-        if _PART.match(name):
-            if is_old:
-                yield name
-        elif blob := _BLOB.match(name):
-            if is_old and found.referenced is not None and blob[1] not in found.referenced:
-                yield name
-        elif _COPY.match(name) and name != named and age_s > max(rules.copies_s, LONGEST_LIFE_S):
-            yield name
+def _leftovers(
+    objects: Objects, found: Found, rules: CollectRules, now: datetime
+) -> Iterator[tuple[str, Entry]]:
+    register = found.register
+    # the copy of what is published may be there already: whoever is about to retire it finds it in place
+    named = (
+        register.retired_copy
+        if isinstance(register, Tombstone)
+        else copy_name(register.nonce, "")
+        if register
+        else None
+    )
+    for name, entry in objects.of_kind("copy").items():
+        if name != named and _age_s(entry, now) > max(rules.copies_s, LONGEST_LIFE_S):
+            yield name, entry
+    for name, entry in objects.of_kind("part").items():
+        if _age_s(entry, now) > LONGEST_LIFE_S:
+            yield name, entry
+    claim = objects.entries.get(CLAIM_NAME)
+    if claim is not None and _age_s(claim, now) <= LONGEST_LIFE_S:
+        return  # who has claimed may tune still, its lease lost, and will find the contents of its result in place
+    for name, entry in objects.of_kind("blob").items():
+        if (
+            found.referenced is not None
+            and blob_digest(name) not in found.referenced
+            and _age_s(entry, now) > LONGEST_LIFE_S
+        ):
+            yield name, entry
 
 
 def _age_s(entry: Entry, now: datetime) -> float:

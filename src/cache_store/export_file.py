@@ -24,6 +24,7 @@ from cache_store.dataclass import dataclass
 from cache_store.identity import BUNDLE_NAME, Address
 from cache_store.json_depth import depth_of
 from cache_store.json_fields import Digest
+from cache_store.layout import blob_digest
 from cache_store.objects import MIB
 
 MANIFEST_SCHEMA: Final = "autotune-cache/export-manifest/v1"
@@ -36,7 +37,6 @@ MAX_MANIFEST_BYTES = 48 * MIB
 MAX_TOTAL_BYTES = 16 * 1024 * MIB
 _MAX_DEPTH = 8
 
-_BLOB = re.compile(r"blobs/([0-9a-f]{64})\Z")
 _OCTAL = re.compile(rb" *([0-7]{1,11})[ \0]*\Z")
 _KINDS = {
     b"1": "a hard link",
@@ -80,8 +80,8 @@ class Member(_Record):
             address, rest = found
             if rest == BUNDLE_NAME:
                 return address, None
-            if blob := _BLOB.match(rest):
-                return address, blob[1]
+            if digest := blob_digest(rest):
+                return address, digest
         raise BadExport(
             "export-foreign-member", f"{self.name[:300]!r} is no bundle.json and no blob of an address"
         )

@@ -10,15 +10,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from cache_store.dataclass import dataclass, field
-from cache_store.identity import BUNDLE_NAME, CLAIM_NAME, Address
+from cache_store.identity import BUNDLE_NAME, Address
+from cache_store.layout import blob_digest, folder_of, kind_of
 from cache_store.objects import Entry
 
 EXAMPLES = 20
 
-_BLOB = re.compile(r"blobs/([0-9a-f]{64})\Z")
-_PART = re.compile(r"(?:parts/[0-9]+|retired)/[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\Z")
-_COPIES, _COPY_END = "retired/", ".json"
-_OWN_FOLDERS = ("_resolved/", "_groups/", "_reports/", ".probe/")
 _KEY_PREFIX = re.compile(r"[0-9a-f]{1,64}\Z")
 
 
@@ -72,16 +69,17 @@ class _Gathered:
 
     def takes(self, entry: Entry, rest: str) -> bool:
         """Whether `rest` is a name that the layout knows; if so it is counted here."""
-        if rest == BUNDLE_NAME:
-            self.bundle = entry
-        elif rest == CLAIM_NAME:
-            self.claim = entry
-        elif blob := _BLOB.match(rest):
-            self.blobs.add(blob[1])
-        elif not _PART.match(rest):
+        kind = kind_of(rest)
+        if kind is None:
             return False
-        elif rest.startswith(_COPIES) and rest.endswith(_COPY_END):
+        if kind == "register":
+            self.bundle = entry
+        elif kind == "claim":
+            self.claim = entry
+        elif kind == "copy":
             self.retired.append(entry)
+        elif digest := blob_digest(rest):
+            self.blobs.add(digest)
         self.objects += 1
         self.size_bytes += entry.size_bytes
         return True
@@ -108,7 +106,7 @@ class Sorting:
             if row.takes(entry, rest):
                 self._gathered[address] = row
                 return address if rest == BUNDLE_NAME else None
-        elif entry.key.startswith(_OWN_FOLDERS):
+        elif folder_of(entry.key) is not None:
             self._own += 1
             self._own_bytes += entry.size_bytes
             return None

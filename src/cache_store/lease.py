@@ -60,6 +60,11 @@ class Lease:
             raise AssertionError("tuning without ever having claimed")
         return self._held.epoch
 
+    @property
+    def etag(self) -> str | None:
+        """Of the claim as it was last looked at, or written by us; None where there was none."""
+        return self._etag
+
     def look(self) -> Generator[Step, Answer, MayTake | MustWait | CoolingDown]:
         """Raises `ClaimUnsettled`."""
         answer = yield ReadClaim()

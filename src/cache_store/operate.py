@@ -37,13 +37,14 @@ def operate(
         while True:
             if on_step is not None:
                 on_step(step)
-            step = operation.send(_answer(store, address, step, clock))
+            step = operation.send(answer_step(store, address, step, clock))
     except StopIteration as end:
         outcome: OperationOutcome = end.value
         return outcome
 
 
-def _answer(store: ObjectStore, address: Address, step: OperatorStep, clock: Clock) -> OperatorAnswer:
+def answer_step(store: ObjectStore, address: Address, step: OperatorStep, clock: Clock) -> OperatorAnswer:
+    """Does it, and says what came of it. Raises `Cancelled`."""
     if isinstance(step, Wait):
         clock.sleep(step.seconds)
         return Done()
@@ -73,7 +74,10 @@ def _write(store: ObjectStore, address: Address, step: KeepCopy | WriteBundle | 
         answer = store.put_if_absent(f"{address}/{step.name}", step.body)
     else:
         key = address.bundle_key if isinstance(step, WriteBundle) else address.claim_key
-        if step.base is None:
-            raise AssertionError("an operator changes what is there, and creates nothing")
-        answer = store.put_if_match(key, step.body, step.base)
+        if step.base is not None:
+            answer = store.put_if_match(key, step.body, step.base)
+        elif isinstance(step, WriteClaim):
+            answer = store.put_if_absent(key, step.body)
+        else:
+            raise AssertionError("an operator changes the bundle that is there, and creates none")
     return Done(answer.etag) if isinstance(answer, Written) else Undone(answer.status)

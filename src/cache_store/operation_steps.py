@@ -8,6 +8,13 @@ from cache_store.dataclass import dataclass
 from cache_store.register import Unreachable
 from cache_store.steps import Absent, Done, ReadBlob, ReadClaim, Seen, Undone, Wait, WriteBundle, WriteClaim
 
+# the states of a bundle's register, as commands tell them
+ABSENT = "absent"
+PUBLISHED = "published"
+RETIRED = "retired"
+QUARANTINED = "quarantined"
+UNREADABLE = "unreadable"
+
 
 @dataclass(frozen=True)
 class ReadRegister:

@@ -3,6 +3,7 @@
     published --retire-----> tombstone (may be tuned again) --a pod's publish--> published
     published --quarantine-> tombstone (neither use nor tune)
     tombstone --restore----> published, the same files under a nonce of its own
+    tombstone --forget-----> tombstone that names no copy (may be tuned again)
 
 Nothing is ever deleted: every step is one conditional write over exactly what was seen, so a publisher that slept
 through it finds its condition false and discards its result. No two bodies of a register are equal, since each carries
@@ -24,6 +25,10 @@ from cache_store.identity import Address
 from cache_store.json_checks import MAX_COUNT
 from cache_store.lease import EXHAUSTED
 from cache_store.operation_steps import (
+    PUBLISHED,
+    QUARANTINED,
+    RETIRED,
+    UNREADABLE,
     Changed,
     KeepCopy,
     Operation,
@@ -42,10 +47,6 @@ from cache_store.steps import Absent, Done, ReadBlob, ReadClaim, Seen, Wait, Wri
 from cache_store.verification import examine_blob
 
 SWAP_TRIES = 6
-RETIRED = "retired"
-QUARANTINED = "quarantined"
-PUBLISHED = "published"
-UNREADABLE = "unreadable"
 
 
 class _Stop(Exception):  # noqa: N818 -- carries an outcome up through nested generators
@@ -88,6 +89,10 @@ class Operator:
     def restore(self, *, even_quarantined: bool = False, copy: str | None = None) -> Operation:
         """Put back what a tombstone took out (or another copy that lies there, by its name)."""
         return self._guarded(self._restore(even_quarantined=even_quarantined, copy=copy))
+
+    def forget(self) -> Operation:
+        """Give up what a tombstone took out: nothing that is read from it later finds a copy, or its condition true."""
+        return self._guarded(self._forget())
 
     def unlock(self) -> Operation:
         """End a claim: a holder that lives goes on and is judged by the bundle's register, as if its lease had run out."""
@@ -200,6 +205,19 @@ class Operator:
             body = None if isinstance(answer, Absent) else _seen(answer).body
             for finding in examine_blob(register, digest, body):
                 raise _Stop(Refused(finding.code, f"{finding.where}: {finding.detail}"))
+
+    def _forget(self) -> Operation:
+        seen = yield from self._register()
+        before, register = _state_of(seen.body)
+        if not isinstance(register, Tombstone):
+            raise _Stop(Refused("not-retired", f"it is {before}"))
+        tombstone = replace(
+            register, reason=self._order.reason, retired_by=self._order.by, retired_at=self._moment(seen),
+            may_retune=True, nonce=self._nonce(), retired_copy=None, ranks={},
+        )  # fmt: skip
+        if not self._order.is_dry:
+            yield from self._swap(tombstone.encode(), seen.etag, tombstone.nonce)
+        return Changed(before, RETIRED, tombstone.nonce, None, self._order.is_dry)
 
     def _register(self) -> Generator[OperatorStep, OperatorAnswer, Seen]:
         answer = yield ReadRegister()

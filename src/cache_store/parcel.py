@@ -12,14 +12,9 @@ from cache_store.bundle import BadBundle, Bundle, Tombstone
 from cache_store.bundle_json import parse_register, revised
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address
-from cache_store.operation_steps import Refused, Unchanged
+from cache_store.operation_steps import ABSENT, PUBLISHED, QUARANTINED, RETIRED, Refused, Unchanged
 from cache_store.store_entries import path_in_store
 from cache_store.verification import STORE_KEY_TEXT, Finding, examine_blob, examine_register
-
-ABSENT = "absent"
-PUBLISHED = "published"
-RETIRED = "retired"
-QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from cache_store.errors import StoreError
 from cache_store.identity import Address
 from cache_store.lookup import unreachable
 from cache_store.objects import Missing, ObjectStore, StoredObject, Written
-from cache_store.operation_steps import Changed, OperationOutcome, Refused, Unchanged
-from cache_store.parcel import PUBLISHED, Parcel, Write, blobs_of, decide, renewed
+from cache_store.operation_steps import PUBLISHED, Changed, OperationOutcome, Refused, Unchanged
+from cache_store.parcel import Parcel, Write, blobs_of, decide, renewed
 from cache_store.steps import Answer, Done, ReadBlob, Wait, WriteBlob
 
 WRITE_TRIES = 6
@@ -96,7 +96,7 @@ class Placer:
         return outcome
 
     def _put_blob(self, address: Address, digest: str, content: bytes) -> NotKept | None:
-        """None when it is there, byte for byte."""
+        """None when it is there, byte for byte, and young."""
         return self._drive(address, keep_blob(digest, content, self._wait))
 
     def _drive(self, address: Address, steps: BlobSteps) -> NotKept | None:

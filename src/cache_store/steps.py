@@ -41,10 +41,14 @@ class WriteBundle:
 
 @dataclass(frozen=True)
 class WriteBlob:
-    """Create a content-addressed object. Answer: Done | Undone | Unreachable."""
+    """Create a content-addressed object (`base` None), or write the one that has this ETag anew: it is young then.
+
+    Answer: Done | Undone | Unreachable.
+    """
 
     digest: str
     body: bytes
+    base: str | None = None
 
 
 @dataclass(frozen=True)

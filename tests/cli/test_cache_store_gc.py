@@ -1,25 +1,49 @@
 """gc: says before it does, does what it said, and lets nothing go that a pod may still want."""
 
+import json
+import os
+import pty
 import random
+import subprocess
+import sys
 import threading
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
-from tests.bundles import H200, bundle, identity, tombstone
+from tests.bundles import H200, bundle, identity, rank_file, tombstone
+from tests.pods import ROOT, clean_environ
 
-from cache_store.bundle import Tombstone
+from cache_store.blobs import keep_blob
+from cache_store.blobs_on_store import answer_blob
+from cache_store.bundle import Bundle, Tombstone, digest_of
 from cache_store.bundle_json import parse_register
+from cache_store.claim import parse_claim
 from cache_store.clock import SystemClock, fresh_nonce
 from cache_store.collect_on_store import read_address, sweep
 from cache_store.collecting import CollectRules, judge_address, sort_out
 from cache_store.errors import ErrorKind
 from cache_store.exit_codes import ExitCode
-from cache_store.objects import Missing
+from cache_store.objects import Missing, StoredObject, Written
 from cache_store.objects.open_url import open_store
+from cache_store.steps import Done, Wait
 from cache_store.testing.clock import BEGINNING
 from cache_store.testing.faulty import Fails, Fault
 from cache_store.use_record import UseRecord, record_key
 
 DAY_S = 86400
+
+
+def puts_blob(store, address, digest, body):
+    """As pods and importers do it; whether it is there then."""
+    steps = keep_blob(digest, body, lambda _attempt: Wait(0.0))
+    step = next(steps)
+    while True:
+        try:
+            step = steps.send(Done() if isinstance(step, Wait) else answer_blob(store, address, step))
+        except StopIteration as end:
+            return end.value is None
 
 
 def keys(shop):
@@ -62,8 +86,15 @@ def test_a_bundle_goes_in_two_phases(shop):
     assert isinstance(retired, Tombstone)
     assert (retired.retired_by, retired.reason) == ("cache-store gc", "gc: 200 days old")
     assert at_once.document["addresses"] == [], "its contents stay as long as it can be restored"
-    assert (row(last)["action"], row(last)["deleted"]) == ("forget", 3)
-    assert keys(shop) == []
+    forgotten = parse_register(shop.memory.get(address.bundle_key, limit_bytes=10**8).body)
+    again = shop("gc", "--yes", "--json")
+
+    assert (row(last)["action"], row(last)["objects"], row(last)["deleted"]) == ("forget", 2, 2)
+    assert keys(shop) == [address.bundle_key, address.claim_key], "the registers stay"
+    assert (forgotten.may_retune, forgotten.retired_copy, forgotten.ranks) == (True, None, {})
+    assert forgotten.epoch == retired.epoch
+    assert forgotten.nonce != retired.nonce
+    assert again.document["addresses"] == []
 
 
 def test_what_it_says_left_alone(shop):
@@ -98,10 +129,83 @@ def test_kept_addresses_and_quarantines(shop):
     shop.clock.advance(400 * DAY_S)
 
     done = shop("gc", "--older-than", "1d", "--keep", kept, "--yes", "--json")
-    wanted = shop("gc", "--even-quarantined", "--json")
+    wanted = shop("gc", "--even-quarantined", "--yes", "--json")
 
     assert done.document["addresses"] == []
     assert (row(wanted)["address"], row(wanted)["action"]) == (str(held), "forget")
+    assert parse_register(shop.memory.get(held.bundle_key, limit_bytes=10**8).body).may_retune
+
+
+def test_given_a_kept_address_with_an_old_copy_then_the_copy_stays(shop):
+    kept = shop.publish()
+    for command in ("retire", "restore"):
+        shop(command, kept, "--reason", "x", "--yes")
+    shop.clock.advance(100 * DAY_S)
+    before = keys(shop)
+
+    assert shop("gc", "--keep", kept, "--yes", "--json").document["addresses"] == []
+    assert keys(shop) == before
+    assert row(shop("gc", "--yes", "--json"))["deleted"] == 1
+
+
+def test_given_objects_named_as_our_folders_then_they_stay(shop):
+    for key in ("_resolved", ".probe", "_groups", "_reports"):
+        shop.put(key, b"somebody's")
+    shop.clock.advance(60 * DAY_S)
+    month = "30d"
+
+    done = shop(
+        "gc", "--memos-older-than", month, "--groups-older-than", month, "--reports-older-than", month, "--yes",
+        "--json",
+    )  # fmt: skip
+
+    assert done.document["foreign_objects"] == 4
+    assert keys(shop) == [".probe", "_groups", "_reports", "_resolved"]
+
+
+def test_given_a_claim_that_is_too_large_then_the_rest_of_the_bucket_is_collected(shop):
+    shop.put(identity(H200).address.claim_key, b" " * (1100 * 1024))
+    address = shop.publish()
+    shop.clock.advance(200 * DAY_S)
+
+    done = shop("gc", "--older-than", "180d", "--yes", "--json")
+
+    assert (done.code, row(done)["address"], row(done)["problem"]) == (0, str(address), None)
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_is_for_a_terminal_only(tmp_path, is_terminal):
+    """the program itself, its stderr a terminal or a pipe"""
+    store = open_store(tmp_path.as_uri(), environ={}, adapter="auto", request_timeout_s=10.0)
+    who = identity()
+    store.put_if_absent(who.address.bundle_key, bundle().encode())
+    store.close()
+    ours, theirs = pty.openpty() if is_terminal else os.pipe()
+    command = [sys.executable, "-m", "cache_store.cli", "--store", tmp_path.as_uri(), "gc"]
+
+    done = subprocess.run(
+        [*command, "--flashinfer", "0.7.2", "--yes", "--json"],
+        cwd=ROOT,
+        env=clean_environ(TERM="xterm"),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=60,
+        check=True,
+    )
+    os.close(theirs)
+    told = b""
+    # a terminal whose other end is closed ends with EIO
+    with suppress(OSError):
+        while more := os.read(ours, 65536):
+            told += more
+    os.close(ours)
+
+    assert json.loads(done.stdout)["counts"]["retire"] == 1
+    if is_terminal:
+        assert b"judging" in told
+        assert b"removing" in told
+    else:
+        assert told == b""
 
 
 def use(shop, address, days_ago, outcome="hit"):
@@ -166,8 +270,6 @@ def test_given_this_computers_clock_a_day_ahead_then_the_servers_decides(shop):
             return getattr(shop.clock, name)
 
         def now(self):
-            from datetime import timedelta
-
             return shop.clock.now() + timedelta(days=1)
 
     done = shop("gc", "--yes", "--json", clock=Ahead())
@@ -175,37 +277,77 @@ def test_given_this_computers_clock_a_day_ahead_then_the_servers_decides(shop):
     assert done.document["addresses"] == []
 
 
-def test_given_somebody_who_writes_between_look_and_deletion_then_the_address_stays(shop):
-    address = identity().address
-    shop.put(address.bundle_key, tombstone().encode())
-    shop.clock.advance(60 * DAY_S)
-    delete = shop.faulty.delete
-    published = []
+def published_over(shop, address):
+    """As a pod that has tuned over what lies there: its condition is that it still does."""
+    tag = shop.memory.get(address.bundle_key, limit_bytes=10**8).etag
+    made = bundle(who=identity(H200) if "h200" in str(address) else identity(), nonce="fresh", epoch=2)
+    return isinstance(shop.memory.put_if_match(address.bundle_key, made.encode(), tag), Written)
 
-    def delete_after_publish(key):
-        if not published and key.startswith(".probe/"):
-            published.append(key)
-        delete(key)
 
-    shop.faulty.delete = delete_after_publish
-    get = shop.faulty.get
-    reads = []
+def register_of(shop, address):
+    return parse_register(shop.memory.get(address.bundle_key, limit_bytes=10**8).body)
 
-    def get_and_publish(key, **limits):
+
+def after_the_first_look(shop, address, act):
+    """`act` right after gc has read the register for its verdict."""
+    get, done = shop.faulty.get, []
+
+    def get_and_act(key, **limits):
         answer = get(key, **limits)
-        if key == address.bundle_key:
-            reads.append(key)
-            if len(reads) == 1:  # after gc's first look
-                tag = shop.memory.get(key, limit_bytes=10**6).etag
-                shop.memory.put_if_match(key, bundle().encode(), tag)
+        if key == address.bundle_key and not done:
+            done.append(key)
+            act()
         return answer
 
-    shop.faulty.get = get_and_publish
+    shop.faulty.get = get_and_act
+
+
+def test_given_somebody_who_publishes_after_the_look_when_it_would_be_forgotten_then_it_stays(shop):
+    address = shop.publish_beside()
+    shop("retire", address, "--reason", "x", "--yes")
+    shop.clock.advance(60 * DAY_S)
+    after_the_first_look(shop, address, lambda: published_over(shop, address))
+    before = set(keys(shop))
+
     done = shop("gc", "--yes", "--json")
 
     assert (done.code, row(done)["problem"], row(done)["deleted"]) == (27, "changed-meanwhile", 0)
-    assert not isinstance(
-        parse_register(shop.memory.get(address.bundle_key, limit_bytes=10**6).body), Tombstone
+    assert register_of(shop, address).nonce == "fresh"
+    assert set(keys(shop)) == before | {address.claim_key}
+    assert parse_claim(shop.memory.get(address.claim_key, limit_bytes=10**6).body).state == "released"
+
+
+def test_given_a_bundle_that_was_published_after_the_look_when_it_would_be_retired_then_it_stays(shop):
+    """a fresh bundle became a tombstone "gc: 200 days old", for the bundle before it had been judged"""
+    address = shop.publish()
+    shop.clock.advance(200 * DAY_S)
+
+    def retired_and_tuned_anew():
+        shop("retire", address, "--reason", "x", "--yes")
+        published_over(shop, address)
+
+    after_the_first_look(shop, address, retired_and_tuned_anew)
+
+    done = shop("gc", "--older-than", "180d", "--yes", "--json")
+
+    assert (done.code, row(done)["problem"]) == (27, "changed-meanwhile")
+    assert register_of(shop, address).nonce == "fresh"
+
+
+def test_given_a_claim_that_was_written_after_the_look_then_nothing_of_the_address_goes(shop):
+    address = shop.publish_beside()
+    shop("retire", address, "--reason", "x", "--yes")
+    shop.clock.advance(60 * DAY_S)
+    after_the_first_look(shop, address, lambda: shop.claim(who=identity(H200)))
+    before = set(keys(shop))
+    retired = register_of(shop, address).nonce
+
+    done = shop("gc", "--yes", "--json")
+
+    assert (done.code, row(done)["problem"], row(done)["deleted"]) == (27, "changed-meanwhile", 0)
+    assert set(keys(shop)) == before | {address.claim_key}
+    assert register_of(shop, address).nonce == retired, (
+        "the pod that claimed may have seen this very tombstone"
     )
 
 
@@ -248,17 +390,22 @@ def identities(count):
 
 
 def test_given_two_that_collect_at_once_while_bundles_are_published_then_nothing_that_is_read_is_lost(store):
-    """on a real S3 server: every fresh bundle, and every one that was retired a moment ago, is there afterwards"""
-    from datetime import timedelta
-
+    """on a real S3 server: whatever is published is there afterwards with all its contents"""
     fresh, retired, old = identities(30)[:10], identities(30)[10:20], identities(30)[20:]
-    for who in retired:
-        store.put_if_absent(who.address.bundle_key, tombstone().encode())
-    for who in old:
+    contents = {"rank_tp0_pp0_dp0.json": rank_file(dict(identity().environment.metadata))}
+    [(digest, body)] = [(digest_of(body), body) for body in contents.values()]
+
+    def beside(who):
+        return replace(
+            bundle(contents, who=who, nonce=fresh_nonce()), files={}, blobs={digest: len(body)}
+        ).encode()
+
+    for who in retired + old:
         store.put_if_absent(who.address.bundle_key, tombstone(nonce=fresh_nonce()).encode())
+        store.put_if_absent(who.address.blob_key(digest), body)
     now = SystemClock().now()
     aged = {who.address for who in old}
-    problems = []
+    ended = []
 
     def collect():
         rng = random.Random(7)
@@ -270,13 +417,16 @@ def test_given_two_that_collect_at_once_while_bundles_are_published_then_nothing
                 at = now + timedelta(days=60 if one.address in aged else 0)
                 verdict = judge_address(one, read_address(store, one), CollectRules(), at)
                 if verdict.action != "keep":
-                    swept = sweep(store, verdict)
-                    if swept.problem not in (None, "changed-meanwhile"):
-                        problems.append(swept)
+                    ended.append(sweep(store, verdict, clock=SystemClock(), rng=rng, nonce=fresh_nonce))
 
     def publish():
-        for who in fresh:
-            store.put_if_absent(who.address.bundle_key, bundle(who=who, nonce=fresh_nonce()).encode())
+        for who in fresh + retired:
+            found = store.get(who.address.bundle_key, limit_bytes=10**7)
+            assert puts_blob(store, who.address, digest, body)
+            if isinstance(found, Missing):
+                store.put_if_absent(who.address.bundle_key, beside(who))
+            else:
+                store.put_if_match(who.address.bundle_key, beside(who), found.etag)
 
     threads = [threading.Thread(target=work) for work in (collect, collect, publish)]
     for thread in threads:
@@ -284,10 +434,12 @@ def test_given_two_that_collect_at_once_while_bundles_are_published_then_nothing
     for thread in threads:
         thread.join(120)
 
-    def is_there(who):
-        return not isinstance(store.get(who.address.bundle_key, limit_bytes=10**7), Missing)
+    def read(who):
+        return parse_register(store.get(who.address.bundle_key, limit_bytes=10**7).body)
 
-    assert problems == []
-    assert all(map(is_there, fresh))
-    assert all(map(is_there, retired))
-    assert not any(map(is_there, old))
+    def has_contents(who):
+        return isinstance(store.get(who.address.blob_key(digest), limit_bytes=10**7), StoredObject)
+
+    assert {one.problem for one in ended} <= {None, "changed-meanwhile"}
+    assert all(isinstance(read(who), Bundle) and has_contents(who) for who in fresh + retired)
+    assert all(isinstance(read(who), Tombstone) and not has_contents(who) for who in old)

@@ -20,7 +20,6 @@ from cache_store.steps import (
     CheckStore,
     Done,
     Failed,
-    Finished,
     Fit,
     ReadBundle,
     ReadClaim,
@@ -185,9 +184,7 @@ class Machine(RuleBasedStateMachine):
             self.world.now += 5
             if fate in ("late", "lost before", "lost after"):
                 return StillRunning()
-            return (
-                Failed("tuner-crashed", "exit 3") if fails and fate == "409" else Finished(run.tuning.compose)
-            )
+            return Failed("tuner-crashed", "exit 3") if fails and fate == "409" else run.tuning.finished()
         if isinstance(step, ReadBundle):
             return AWAY if fate.startswith("lost") else self.register()
         if isinstance(step, ReadClaim):

@@ -131,6 +131,7 @@ def test_every_kind_of_trouble_happens():
         "restore: Changed",
         "unlock: Changed",
         "retire: Refused",
+        "gc: ",
         "Undone 412",
         "Undone 409",
         "ends torn",

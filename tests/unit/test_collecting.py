@@ -12,15 +12,19 @@ from cache_store.collecting import (
     CollectRules,
     Found,
     Objects,
+    Unused,
     judge_address,
     judge_folders,
     sort_out,
 )
+from cache_store.layout import FOLDERS
 from cache_store.objects import Entry
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
 PLACE = identity().address
 BLOB = "a" * 64
+COPY = "retired/x.json"
+BARE = Found()
 
 
 def objects(**ages_d):
@@ -63,32 +67,36 @@ def test_which_published_bundles_are_retired(rules, action):
 @pytest.mark.parametrize(
     ("register", "ages_d", "rules", "action"),
     [
-        (tombstone(), {"bundle.json": 31, "claim.json": 31}, {}, "forget"),
-        (tombstone(), {"bundle.json": 29, "claim.json": 90}, {}, "keep"),
-        (tombstone(), {"bundle.json": 90, "claim.json": 1}, {}, "keep"),
-        (tombstone(), {"bundle.json": 90, "parts/1/pod-0.json": 1}, {}, "keep"),
-        (tombstone(), {"bundle.json": 6}, {"tombstones_s": DAY_S}, "keep"),
-        (tombstone(), {"bundle.json": 8}, {"tombstones_s": DAY_S}, "forget"),
-        (tombstone(), {"bundle.json": 90}, {"kept": frozenset({PLACE})}, "keep"),
+        (tombstone(), {"bundle.json": 31, "claim.json": 31, COPY: 31}, {}, "forget"),
+        (tombstone(), {"bundle.json": 31, "claim.json": 31}, {}, "keep"),  # nothing is left of it
+        (tombstone(), {"bundle.json": 29, "claim.json": 90, COPY: 90}, {}, "keep"),
+        (tombstone(), {"bundle.json": 90, "claim.json": 1, COPY: 90}, {}, "keep"),
+        (tombstone(), {"bundle.json": 90, COPY: 90, "parts/1/pod-0.json": 1}, {}, "keep"),
+        (tombstone(), {"bundle.json": 6, COPY: 90}, {"tombstones_s": DAY_S}, "keep"),
+        (tombstone(), {"bundle.json": 8, COPY: 90}, {"tombstones_s": DAY_S}, "forget"),
+        (tombstone(), {"bundle.json": 90, COPY: 90}, {"kept": frozenset({PLACE})}, "keep"),
         (tombstone(may_retune=False), {"bundle.json": 900}, {}, "keep"),
         (tombstone(may_retune=False), {"bundle.json": 900}, {"forgets_quarantined": True}, "forget"),
-        (None, {"claim.json": 31}, {}, "forget"),
-        (None, {"claim.json": 3}, {}, "keep"),
+        (None, {"claim.json": 31, "parts/1/pod-0.json": 31}, {}, "forget"),
+        (None, {"claim.json": 31}, {}, "keep"),
+        (None, {"claim.json": 3, "parts/1/pod-0.json": 31}, {}, "clean"),
         (None, {f"blobs/{BLOB}": 31}, {}, "forget"),
     ],
 )
 def test_what_is_forgotten(register, ages_d, rules, action):
-    assert judged(Found(register), ages_d, **rules).action == action
+    assert judged(replace(BARE, register=register), ages_d, **rules).action == action
 
 
-def test_what_is_forgotten_goes_with_its_register_last():
-    ages_d = {"bundle.json": 90, "claim.json": 90, f"blobs/{BLOB}": 90, "retired/x.json": 90}
+def test_what_is_forgotten_goes_copies_first_and_both_registers_stay():
+    ages_d = {"bundle.json": 90, "claim.json": 90, f"blobs/{BLOB}": 90, COPY: 90, "parts/1/pod-0.json": 90}
+    found = Found(tombstone(), claim=claim(epoch=7), tags={"bundle.json": "t", "claim.json": "c"})
 
-    verdict = judged(Found(tombstone(), tags={"bundle.json": "t"}), ages_d)
+    verdict = judged(found, ages_d)
 
-    assert verdict.names == (f"blobs/{BLOB}", "retired/x.json", "claim.json", "bundle.json")
-    assert verdict.freed_bytes == 400
-    assert verdict.tags == {"bundle.json": "t"}
+    assert tuple(verdict.going) == (COPY, "parts/1/pod-0.json", f"blobs/{BLOB}")
+    assert verdict.freed_bytes == 300
+    assert verdict.tags == found.tags
+    assert verdict.epoch == 8
 
 
 @pytest.mark.parametrize(
@@ -131,7 +139,54 @@ def test_a_register_that_nobody_can_read_is_left_to_a_person():
 def test_which_leftovers_go(name, age_d, found, goes):
     verdict = judged(found, {"bundle.json": 400, name: age_d})
 
-    assert (verdict.action, verdict.names) == (("clean", (name,)) if goes else ("keep", ()))
+    assert (verdict.action, tuple(verdict.going)) == (("clean", (name,)) if goes else ("keep", ()))
+
+
+def test_given_a_claim_of_this_week_when_contents_are_old_then_they_stay_for_its_sleeping_holder():
+    ages_d = {"bundle.json": 400, "claim.json": 6, f"blobs/{BLOB}": 400, "parts/1/pod-0.json": 400}
+
+    verdict = judged(Found(bundle(), claim=claim(), tags={"claim.json": "c"}), ages_d)
+
+    assert tuple(verdict.going) == ("parts/1/pod-0.json",)
+
+
+def test_the_copy_of_what_is_published_stays_for_whoever_is_about_to_retire_it():
+    """it was kept by a retirement that never came to its swap"""
+    verdict = judged(Found(bundle(nonce="n7")), {"bundle.json": 400, "retired/n7.json": 400, COPY: 400})
+
+    assert tuple(verdict.going) == (COPY,)
+
+
+def test_a_kept_address_is_never_touched():
+    """on the command line it says "never touch": its old copies went all the same"""
+    ages_d = {"bundle.json": 400, COPY: 400, f"blobs/{BLOB}": 400, "parts/1/pod-0.json": 400}
+
+    assert judged(Found(bundle()), ages_d, kept=frozenset({PLACE})).action == "keep"
+
+
+@pytest.mark.parametrize(("register", "action"), [(bundle(), "retire"), (tombstone(), "keep")])
+def test_a_claim_that_is_too_large_to_be_read_is_nobodys_to_take_over(register, action):
+    found = Found(register, claim=UnreadableClaim("more than 1048576 bytes"), tags={"bundle.json": "t"})
+
+    verdict = judged(found, {"bundle.json": 400, "claim.json": 400, COPY: 400}, older_than_s=DAY_S)
+
+    assert verdict.action == action
+    assert verdict.action == "retire" or "too large" in verdict.why
+
+
+@pytest.mark.parametrize(
+    ("published_d", "used_d", "is_unused"),
+    [(90, None, True), (90, 70, True), (90, 50, False), (50, 70, False), (50, None, False)],
+)
+def test_what_was_published_after_its_last_use_is_as_young_as_its_publication(published_d, used_d, is_unused):
+    """given records of 100 days; a bundle that was retired and tuned anew keeps the records of the old one"""
+
+    def ago(days):
+        return NOW - timedelta(days=days)
+
+    unused = Unused(60 * DAY_S, {} if used_d is None else {PLACE: ago(used_d)}, ago(100))
+
+    assert unused.fits(PLACE, ago(published_d), NOW) is is_unused
 
 
 def test_an_entry_that_does_not_tell_its_age_is_young():
@@ -150,15 +205,15 @@ def test_objects_that_the_layout_does_not_know_are_in_no_address():
 
     assert [set(one.entries) for one in found] == [{"bundle.json"}]
     assert {name: len(entries) for name, entries in folders.items()} == {
-        "_groups": 1, "_resolved": 1, "_reports": 0, ".probe": 1,
+        "_groups/": 1, "_resolved/": 1, "_reports/": 0, ".probe/": 1,
     }  # fmt: skip
     assert foreign == 4
 
 
 def test_what_lies_beside_goes_only_where_it_was_said_but_for_the_probes():
     folders = {
-        name: [Entry(f"{name}/old", 5, NOW - timedelta(days=40)), Entry(f"{name}/new", 5, NOW)]
-        for name in ("_groups", "_resolved", "_reports", ".probe")
+        name: [Entry(f"{name}old", 5, NOW - timedelta(days=40)), Entry(f"{name}new", 5, NOW)]
+        for name in FOLDERS
     }
 
     assert judge_folders(folders, CollectRules(), NOW) == [(".probe/old", 5)]

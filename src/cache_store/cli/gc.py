@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import click
 
-from cache_store.cli import output
 from cache_store.cli.addressing import parse
 from cache_store.cli.durations import duration_s
+from cache_store.cli.gc_answer import Beside, document_of, exit_code, tell
 from cache_store.cli.help_text import ALWAYS, epilog
-from cache_store.cli.session import Problem, Session, problem_of, store_options
+from cache_store.cli.operating import refuse_unfit
+from cache_store.cli.progress import progress
+from cache_store.cli.session import Session, problem_of, store_options
 from cache_store.cli.survey import MANY, in_parallel
-from cache_store.cli.views import address_view
 from cache_store.collect_on_store import (
-    Swept,
     delete_keys,
     read_address,
     read_record,
@@ -33,20 +31,18 @@ from cache_store.collecting import (
     judge_folders,
     sort_out,
 )
-from cache_store.dataclass import dataclass, replace
+from cache_store.dataclass import replace
+from cache_store.emptying import BY, Remove, Step, Swept
 from cache_store.errors import ErrorKind, StoreError
-from cache_store.exit_codes import OF_ERROR, ExitCode
-from cache_store.fitness import check_fitness
-from cache_store.identity import Address
+from cache_store.exit_codes import ExitCode
+from cache_store.identity import BUNDLE_NAME, Address
 from cache_store.objects import Entry, ObjectStore
+from cache_store.only_over import only_over
 from cache_store.operate import operate
 from cache_store.operation_steps import Order, Refused
 from cache_store.operations import Operator
-from cache_store.register import Unreachable
-from cache_store.steps import Unfit
-from cache_store.use_record import WARM
+from cache_store.use_record import FOLDER, WARM
 
-SCHEMA = "autotune-cache/gc/v1"
 NEEDS_LIST = "gc needs the right to list (s3:ListBucket on the bucket)"
 
 _EXAMPLES = """
@@ -55,16 +51,6 @@ gc --older-than 180d --keep 0.7.2/sm90/0123456789abcdef/nvidia-h200-0123456789ab
 gc --flashinfer 0.6.18 --flashinfer 0.6.19 --yes
 gc --json | jq '.addresses[] | select(.action == "forget") | .address'
 """
-
-
-@dataclass(frozen=True)
-class Beside:
-    """The objects beside the addresses that may go, and what came of it."""
-
-    keys: tuple[str, ...]
-    freed_bytes: int
-    deleted: int = 0
-    problem: StoreError | None = None
 
 
 @click.command(
@@ -139,8 +125,9 @@ def gc(
     """Say what may go, and with --yes remove it, in two phases: bundles are retired, and what is retired long enough is forgotten.
 
     Published bundles are retired where --older-than, --unused-for and --flashinfer say so (all that are given). Forgotten is
-    what was retired --retired-for ago, with nothing touched since; never a quarantine, unless asked for. Parts of tunes
-    and contents that nothing names go after 7 days: no pod lives longer. Addresses where somebody tunes are left alone.
+    what was retired --retired-for ago, with nothing touched since: its copies and contents go, bundle.json and claim.json
+    stay. Never a quarantine, unless asked for. Parts of tunes and contents that nothing names go after 7 days: no pod
+    lives longer. Addresses where somebody tunes are left alone.
     """
     rules = CollectRules(
         older_than_s=older_than,
@@ -157,38 +144,37 @@ def gc(
         store = session.patient(adapter)
         now = session.clock.now()
         if is_wanted:
-            _refuse_unfit(store, adapter, session.nonce())
+            refuse_unfit(store, adapter, session.nonce())
             now = server_now(store, session.nonce(), session.clock.now)
         try:
             objects, folders, foreign = sort_out(next(in_parallel(lambda one: list(store.list(one)), [""])))
         except StoreError as error:
             raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
         if unused_for is not None:
-            rules = replace(rules, unused=_unused(store, folders["_reports"], unused_for))
-        verdicts = list(in_parallel(lambda one: _judge(store, one, rules, now), objects, at_once=MANY))
+            rules = replace(rules, unused=_unused(store, folders[FOLDER], unused_for))
+        verdicts = _judge(store, objects, rules, now)
         beside = _beside(judge_folders(folders, rules, now))
         swept = [Swept(one) for one in verdicts if one.action != "keep"]
         if is_wanted:
-            swept = [_do(session, store, one.verdict) for one in swept]
-            deleted, problem = delete_keys(store, beside.keys)
-            beside = Beside(beside.keys, beside.freed_bytes, deleted, problem)
+            swept, beside = _carry_out(session, adapter, [one.verdict for one in swept], beside)
         url = store.url
     kept = [one for one in verdicts if one.action == "keep"]
-    _tell(session, _document(url, swept, kept, beside, foreign, is_dry=not is_wanted))
-    return _exit_code(swept, beside)
+    tell(session, document_of(url, swept, kept, beside, foreign, is_dry=not is_wanted))
+    return exit_code(swept, beside)
 
 
-def _refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:
-    fitness = check_fitness(store, adapter, nonce)
-    if isinstance(fitness, Unfit):
-        raise Problem(fitness.reason, fitness.detail, ExitCode.UNFIT)
-    if isinstance(fitness, Unreachable):
-        kind = ErrorKind(fitness.reason.removeprefix("store-"))
-        raise Problem(fitness.reason, fitness.detail, OF_ERROR[kind])
+def _judge(
+    store: ObjectStore, objects: Sequence[Objects], rules: CollectRules, now: datetime
+) -> list[Verdict]:
+    def judge(one: Objects) -> Verdict:
+        return judge_address(one, read_address(store, one), rules, now)
 
-
-def _judge(store: ObjectStore, objects: Objects, rules: CollectRules, now: datetime) -> Verdict:
-    return judge_address(objects, read_address(store, objects), rules, now)
+    verdicts = list[Verdict]()
+    with progress("judging", len(objects)) as advance:
+        for verdict in in_parallel(judge, objects, at_once=MANY):
+            verdicts.append(verdict)
+            advance()
+    return verdicts
 
 
 def _unused(store: ObjectStore, entries: Sequence[Entry], for_s: float) -> Unused:
@@ -208,88 +194,47 @@ def _beside(found: Sequence[tuple[str, int]]) -> Beside:
     return Beside(tuple(key for key, _ in found), sum(size for _, size in found))
 
 
-def _do(session: Session, store: ObjectStore, verdict: Verdict) -> Swept:
-    if verdict.action != "retire":
-        return sweep(store, verdict)
+def _retire(session: Session, store: ObjectStore, verdict: Verdict) -> Swept:
+    """Exactly what was judged: a pod may have published since, over what somebody else has retired."""
     operator = Operator(
-        verdict.address,
-        Order("cache-store gc", verdict.why),
-        rng=session.rng,
-        nonce=session.nonce,
-        now=session.clock.now,
+        verdict.address, Order(BY, verdict.why), rng=session.rng, nonce=session.nonce, now=session.clock.now
     )
-    outcome = operate(store, verdict.address, operator.retire(), session.clock)
+    tag = verdict.tags.get(BUNDLE_NAME)
+    detail = "somebody wrote bundle.json after it was looked at"
+    operation = only_over(operator.retire(), lambda seen: seen.etag == tag, detail)
+    outcome = operate(store, verdict.address, operation, session.clock)
     if isinstance(outcome, Refused):
         return Swept(verdict, 0, outcome.reason, outcome.detail)
     return Swept(verdict)
 
 
-def _document(
-    url: str, swept: Sequence[Swept], kept: Sequence[Verdict], beside: Beside, foreign: int, *, is_dry: bool
-) -> dict[str, Any]:
-    counts = Counter(one.verdict.action for one in swept)
-    return {
-        "schema": SCHEMA,
-        "store": url,
-        "is_dry": is_dry,
-        "counts": {name: counts[name] for name in ("retire", "clean", "forget")} | {"keep": len(kept)},
-        "freed_bytes": sum(one.verdict.freed_bytes for one in swept) + beside.freed_bytes,
-        "foreign_objects": foreign,
-        "addresses": [
-            {
-                **address_view(one.verdict.address),
-                "action": one.verdict.action,
-                "why": one.verdict.why,
-                "objects": len(one.verdict.names),
-                "freed_bytes": one.verdict.freed_bytes,
-                "deleted": one.deleted,
-                "problem": one.problem,
-                "detail": one.detail or None,
-            }
-            for one in swept
-        ],
-        "beside": {
-            "objects": len(beside.keys),
-            "deleted": beside.deleted,
-            "problem": f"store-{beside.problem.kind.value}" if beside.problem else None,
-        },
-        "left_alone": [{"address": str(one.address), "why": one.why} for one in kept if one.why],
-    }
+def _carry_out(
+    session: Session, adapter: ObjectStore, verdicts: Sequence[Verdict], beside: Beside
+) -> tuple[list[Swept], Beside]:
+    store = session.patient(adapter)
+    swept = list[Swept]()
+    total = sum(max(1, len(one.going)) for one in verdicts) + len(beside.keys)
+    with progress("removing", total) as advance:
 
+        def on_step(step: Step) -> None:
+            if isinstance(step, Remove):
+                advance()
 
-def _tell(session: Session, document: dict[str, Any]) -> None:
-    if session.is_json:
-        output.emit_json(document)
-        return
-    output.emit_lines(_lines(document))
-    counts = document["counts"]
-    output.tell(
-        f"{document['store']}: {counts['retire']} to retire, {counts['forget']} to forget, {counts['clean']} to clean, "
-        f"{counts['keep']} kept; {output.for_people_bytes(document['freed_bytes'])}"
-        + ("; nothing was done, pass --yes" if document["is_dry"] else "")
-    )
-
-
-def _lines(document: dict[str, Any]) -> Iterator[str]:
-    would = "would " if document["is_dry"] else ""
-    for row in document["addresses"]:
-        objects = f", {row['objects']} objects" if row["objects"] else ""
-        problem = f"  NOT DONE: {row['problem']}: {row['detail']}" if row["problem"] else ""
-        yield f"{would}{row['action']}  {row['address']}  ({row['why']}{objects}){problem}"
-    beside = document["beside"]
-    if beside["objects"]:
-        problem = f"  NOT DONE: {beside['problem']}" if beside["problem"] else ""
-        yield f"{would}delete  {beside['objects']} objects beside the bundles{problem}"
-    for row in document["left_alone"]:
-        yield f"left alone  {row['address']}  ({row['why']})"
-
-
-def _exit_code(swept: Sequence[Swept], beside: Beside) -> ExitCode:
-    problems = {one.problem for one in swept if one.problem}
-    if beside.problem is not None:
-        problems.add(f"store-{beside.problem.kind.value}")
-    kinds = {OF_ERROR[ErrorKind(one.removeprefix("store-"))] for one in problems if one.startswith("store-")}
-    for code in (ExitCode.UNAVAILABLE, ExitCode.DENIED):
-        if code in kinds:
-            return code
-    return ExitCode.REFUSED if problems else ExitCode.OK
+        for verdict in verdicts:
+            if verdict.action == "retire":
+                swept.append(_retire(session, store, verdict))
+                advance()
+                continue
+            swept.append(
+                sweep(
+                    store,
+                    verdict,
+                    clock=session.clock,
+                    rng=session.rng,
+                    nonce=session.nonce,
+                    delete_once=adapter.delete,
+                    on_step=on_step,
+                )
+            )
+        deleted, problem = delete_keys(store, beside.keys, advance)
+    return swept, Beside(beside.keys, beside.freed_bytes, deleted, problem)

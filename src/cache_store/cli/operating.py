@@ -97,7 +97,7 @@ def is_asking_possible() -> bool:
 
 def order_of(session: Session, by: str | None, reason: str) -> Order:
     """Who wants it and why, so that every reader can read it. Raises `Problem`, before anything is read or written."""
-    by = by or session.environ.get("USER") or session.environ.get("LOGNAME") or "unknown"
+    by = session.name_of(by)
     for name, text in (("--reason", reason), ("--by", by)):
         if len(text) > MAX_TEXT:
             told = f"{name} has {len(text)} characters; the limit is {MAX_TEXT}"

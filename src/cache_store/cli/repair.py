@@ -16,10 +16,10 @@ from cache_store.dataclass import dataclass, replace
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
 from cache_store.objects import ObjectStore
+from cache_store.only_over import only_over
 from cache_store.operate import operate
-from cache_store.operation_steps import Operation, OperationOutcome, ReadRegister, Refused
+from cache_store.operation_steps import OperationOutcome
 from cache_store.operations import Operator
-from cache_store.steps import Seen
 
 REASON_LENGTH = 500
 
@@ -72,24 +72,9 @@ def _retire(
         nonce=session.nonce,
         now=session.clock.now,
     )
-    return operate(store, verdict.address, only_over(operator.retire(), verdict.digest), session.clock)
-
-
-def only_over(operation: Operation, digest: str | None) -> Operation:
-    """`operation`, unless the register that it reads is another than `digest` names: a pod may have published since.
-
-    What it then writes is conditional on that very read, so nothing can come between either.
-    """
-    is_first = True
-    try:
-        step = next(operation)
-        while True:
-            answer = yield step
-            if is_first and isinstance(step, ReadRegister):
-                is_first = False  # what is read later is read back, and may be our own write
-                if isinstance(answer, Seen) and digest_of(answer.body) != digest:
-                    return Refused("changed-meanwhile", "it is not what verify looked at; verify it again")
-            step = operation.send(answer)
-    except StopIteration as end:
-        outcome: OperationOutcome = end.value
-        return outcome
+    operation = only_over(
+        operator.retire(),
+        lambda seen: digest_of(seen.body) == verdict.digest,
+        "it is not what verify looked at; verify it again",
+    )
+    return operate(store, verdict.address, operation, session.clock)

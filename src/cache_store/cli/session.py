@@ -71,6 +71,10 @@ class Session:
             raise Problem("no-store", "no store: pass --store URL or set AUTOTUNE_STORE", ExitCode.USAGE)
         return url
 
+    def name_of(self, person: str | None) -> str:
+        """Who does it, as it is written down: `person`, or whoever is logged in."""
+        return person or self.environ.get("USER") or self.environ.get("LOGNAME") or "unknown"
+
     @property
     def adapter(self) -> Adapter:
         """Raises `Problem`."""

@@ -39,6 +39,7 @@ class Checks:
         self._applied_for_ops: set[str] = set()
         self._copies: dict[str, bytes] = {}
         self._blobs: dict[str, bytes] = {}
+        self._named_copy: str | None = None
 
     # -- the bucket ----------------------------------------------------------------------------------------------
 
@@ -60,6 +61,7 @@ class Checks:
         if after is None:
             raise Violation(f"bundle.json was deleted by {by}: a publisher that sleeps would be let back in")
         was, now = _kind(before), _kind(after)
+        self._named_copy = json.loads(after).get("retired_copy") if now == "tombstone" else None
         if now == "bundle":
             if was == "bundle":
                 raise Violation(f"{by} published over a published bundle")
@@ -85,9 +87,15 @@ class Checks:
                 raise Violation(f"{by} published a bundle and its blob {digest[:8]} is not there")
 
     def _copy_changed(self, key: str, before: bytes | None, after: bytes | None) -> None:
-        if before is not None or after is None:
+        name = key.rpartition("/")[2]
+        if after is None:
+            if self._named_copy == f"retired/{name}":
+                raise Violation(f"the copy {key} was deleted, and the tombstone names it")
+            self._copies.pop(name, None)
+            return
+        if before is not None:
             raise Violation(f"the copy {key} was replaced")
-        self._copies[key.rpartition("/")[2]] = after
+        self._copies[name] = after
 
     def _check_copy(self, before: bytes) -> None:
         nonce = json.loads(before)["nonce"]
@@ -129,6 +137,11 @@ class Checks:
         """Where somebody else has written since, whether it was done for a moment matters no more."""
         if written & self._applied_for_ops and reason != "changed-meanwhile":
             raise Violation(f"an operator is told that {name} is refused ({reason}), and it is done")
+
+    def collected(self, copy: str | None, judged: str | None) -> None:
+        """Gc retires exactly the bundle that it has judged."""
+        if copy != judged:
+            raise Violation(f"gc retired {copy}, and had judged {judged}")
 
     # -- the pods ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from cache_store.dataclass import dataclass
 from cache_store.testing.simulation.checks import Checks, Violation
+from cache_store.testing.simulation.collectors import collector_of
 from cache_store.testing.simulation.draws import Draws
 from cache_store.testing.simulation.operators import operator_of
 from cache_store.testing.simulation.pods import PodRun
@@ -170,6 +171,8 @@ class Run:
                 group.start(seat, began + self.world.rng.uniform(0, 20))
         for _ in range(drawn.troubles.operators):
             self.world.spawn(operator_of(self), delay_s=self.world.rng.uniform(0, 900))
+        if drawn.troubles.operators and not drawn.troubles.deletes:
+            self.world.spawn(collector_of(self), delay_s=self.world.rng.uniform(0, 900))
 
     def disk(self) -> Disk:
         rng = self.world.rng

@@ -7,6 +7,8 @@ from collections.abc import Generator
 from typing import Any
 
 from cache_store.dataclass import replace
+from cache_store.emptying import Emptier, Remove
+from cache_store.identity import BUNDLE_NAME, CLAIM_NAME
 from cache_store.operation_steps import ReadRegister, Refused
 from cache_store.operations import Operator
 from cache_store.steps import Done, Seen, WriteBundle
@@ -50,6 +52,29 @@ class NoReadBack(Operator):
             raise _stop(Refused("lost", f"the store said so of {nonce}"))
 
 
+class DeletesRegisters(Emptier):
+    """gc as it was: the registers go with the rest."""
+
+    def run(self) -> Steps:
+        swept = yield from super().run()
+        if swept.problem is None:
+            yield Remove(CLAIM_NAME)
+            yield Remove(BUNDLE_NAME)
+        return swept
+
+
+class LeavesTheTombstone(Emptier):
+    """Deletes the copy that a tombstone names, which somebody may be about to put back."""
+
+    def _close_register(self) -> Steps:
+        yield from ()
+
+
+def _over_whatever(operation: Any, *_: Any) -> Any:
+    """Retires what lies there now, whatever was judged."""
+    return operation
+
+
 def _stop(refused: Refused) -> Exception:
     from cache_store import operations
 
@@ -68,6 +93,16 @@ OPERATOR_MUTANTS = (
         "breaks",
         Code(operator=OverWhatCameMeanwhile),
         redraw=_with_operators,
+    ),
+    Mutant("gc deletes registers", "breaks", Code(emptier=DeletesRegisters), redraw=_with_operators),
+    Mutant(
+        "gc leaves the tombstone of what it forgets",
+        "breaks",
+        Code(emptier=LeavesTheTombstone),
+        redraw=_with_operators,
+    ),
+    Mutant(
+        "gc retires what it has not judged", "breaks", Code(only_over=_over_whatever), redraw=_with_operators
     ),
     Mutant("an operator does not read back", "breaks", Code(operator=NoReadBack), redraw=_with_operators),
 )

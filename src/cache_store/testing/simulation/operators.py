@@ -61,7 +61,7 @@ def _carry_out(run: Run, name: str, **options: bool) -> Generator[float, None, N
             yield world.rng.choice([0.0, 0.0, 0.1, 40.0]) * world.rng.random()
             if isinstance(step, WriteBundle | WriteClaim):
                 written.add(json.loads(step.body)["nonce"])
-            answer = yield from _answer(run, step)
+            answer = yield from answer_of(run, step)
             step = operation.send(answer)
     except StopIteration as end:
         outcome = end.value
@@ -74,7 +74,8 @@ def _carry_out(run: Run, name: str, **options: bool) -> Generator[float, None, N
         run.checks.operation_is_not_done(name, outcome.reason, written)
 
 
-def _answer(run: Run, step: Any) -> Generator[float, None, Any]:
+def answer_of(run: Run, step: Any) -> Generator[float, None, Any]:
+    """Of the bad network."""
     bucket = run.bucket
     if isinstance(step, Wait):
         yield step.seconds

@@ -278,7 +278,7 @@ class PodRun:
         key = ADDRESS.blob_key(step.digest)
         if isinstance(step, ReadBlob):
             return (yield from self._read(key))
-        return (yield from self.bucket.write(key, step.body, None, self.who))
+        return (yield from self.bucket.write(key, step.body, step.base, self.who))
 
     def _is_cut(self) -> bool:
         return self.seat.cut[0] <= self.world.now < self.seat.cut[1]

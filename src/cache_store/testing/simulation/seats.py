@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from cache_store.bundle import IdentityRecord
 from cache_store.claim import Rules
 from cache_store.coordination import Participant
 from cache_store.dataclass import dataclass, field
+from cache_store.emptying import Emptier
 from cache_store.identity import Environment, Identity
+from cache_store.only_over import only_over
+from cache_store.operation_steps import Operation
 from cache_store.operations import Operator
 from cache_store.settling import Settling
+from cache_store.steps import Seen
 
 IDENTITY = Identity(
     engine="sglang",
@@ -30,6 +36,8 @@ class Code:
     participant: type[Participant] = Participant
     settling: type[Settling] = Settling
     operator: type[Operator] = Operator
+    emptier: type[Emptier] = Emptier
+    only_over: Callable[[Operation, Callable[[Seen], bool], str], Operation] = only_over
     writes_bundle_plainly: bool = False
     installs_before_decision: bool = False
     forgets_that_it_is_bound: bool = False

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator
 from datetime import datetime, timedelta
 
 from cache_store.dataclass import dataclass
-from cache_store.objects import Missing, StoredObject
+from cache_store.objects import Entry, Missing, StoredObject
 from cache_store.register import Unreachable
 from cache_store.steps import Done, Undone
 from cache_store.testing.simulation.world import World
@@ -127,6 +127,14 @@ class Bucket:
         self.on_change(key, found.body if found else None, body, by)
         return etag
 
+    def all_keys(self) -> list[str]:
+        return sorted(self._kept)
+
+    def entry(self, key: str) -> Entry | None:
+        """Its row in a listing."""
+        found = self._kept.get(key)
+        return Entry(key, len(found.body), found.written_at) if found else None
+
     # -- as a client sees it ---------------------------------------------------------------------------------------
 
     def get(self, key: str) -> Generator[float, None, StoredObject | Missing | Unreachable]:
@@ -185,6 +193,20 @@ class Bucket:
             # the client library sent it again by itself, and hears only of the second time
             return self.put(key, body, base, by)
         return answer
+
+    def remove(self, key: str, by: str) -> Generator[float, None, Done | Unreachable]:
+        """One DELETE, asked once: it holds no condition, and may arrive late."""
+        network, rng, world = self._network, self._world.rng, self._world
+        yield rng.expovariate(1 / network.latency_s)
+        if world.now < self._storm_until or rng.random() < network.refused:
+            return AWAY
+        if rng.random() < network.late:
+            world.at(REQUEST_TIMEOUT_S + rng.uniform(0, 400), lambda: self.delete(key, by))
+            yield REQUEST_TIMEOUT_S
+            return SLOW
+        self.delete(key, by)
+        yield rng.expovariate(1 / network.latency_s)
+        return AWAY if rng.random() < network.lost_after else Done()
 
     def _late(self, key: str, body: bytes, base: str | None, by: str) -> None:
         self._world.tell(by, f"a write of {key.rpartition('/')[2]} arrives late")

@@ -61,7 +61,7 @@ class Tuning:
             return Failed("tuner-crashed", "exit 3")
         if self.seat.size > 1 and self.setting.shares_work:
             return (yield from self._share(step))
-        return self._finished()
+        return self.finished()
 
     def _share(self, step: Work) -> Going:
         """As `autotune_init.group_tune`: members leave a part, the leader waits for all of them."""
@@ -77,9 +77,9 @@ class Tuning:
                 yield 5.0
                 self.left_s = 0.0
                 return StillRunning()
-        return self._finished()
+        return self.finished()
 
-    def _finished(self) -> Finished:
+    def finished(self) -> Finished:
         self.is_running = False
         self.has_result = self.seat.rank == 0
         # a third of the pods has a result that is too large to ride inline
