@@ -152,7 +152,7 @@ def test_without_a_yes_nothing_happens(shop, archive):
     assert shop.requests == {}
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 27)])
 def test_on_a_terminal_it_says_what_it_would_do_and_asks(shop, archive, monkeypatch, answer, code):
     monkeypatch.setattr("cache_store.cli.carrying.is_asking_possible", lambda: True)
     invoke = CliRunner.invoke

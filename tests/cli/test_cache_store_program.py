@@ -200,7 +200,10 @@ def test_an_answer_that_cannot_be_written(shop, monkeypatch):
 
     monkeypatch.setattr(output, "emit_json", full)
 
-    assert shop("ls", "--json").error["kind"] == "output"
+    done = shop("ls", "--json")
+
+    assert (done.code, done.error["kind"]) == (16, "output")
+    assert done.error["message"] == "the answer could not be written: No space left on device"
 
 
 def test_the_version(shop):

@@ -10,6 +10,7 @@ ALWAYS = (
     ExitCode.USAGE,
     ExitCode.UNAVAILABLE,
     ExitCode.DENIED,
+    ExitCode.OUTPUT,
     ExitCode.INTERRUPTED,
 )
 
