@@ -41,7 +41,7 @@ from cache_store.objects.counting import Counting  # noqa: E402 -- as above
 from cache_store.objects.obstore_cloud import open_cloud  # noqa: E402 -- as above
 from cache_store.objects.retrying import Backoff, Retrying  # noqa: E402 -- as above
 from cache_store.participate import Driver  # noqa: E402 -- as above
-from cache_store.probe import probe_store  # noqa: E402 -- as above
+from cache_store.probe import StoreClass, probe_store  # noqa: E402 -- as above
 from cache_store.register import Hit, Unreachable  # noqa: E402 -- as above
 from cache_store.steps import Adopted, Finished, Fit, Published, StillRunning, Unfit  # noqa: E402 -- as above
 
@@ -133,7 +133,7 @@ def be_a_pod(number: int, counting: Counting, fleet: Fleet, asked: "Asked") -> W
             found = probe_store(store, fresh_nonce())
         except StoreError as error:
             return unreachable(error)
-        return Fit() if found.is_fit_for_tuning else Unfit("unfit", found.detail)
+        return Fit() if found.store_class is StoreClass.FULL else Unfit("unfit", found.detail)
 
     def note(step: object) -> None:
         if type(step).__name__ == "WriteBundle":

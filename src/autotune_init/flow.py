@@ -98,6 +98,7 @@ def _quarantined(state: Quarantined, store: ObjectStore, pod: Pod, installing: I
 def prepare(step: Place, store: ObjectStore, pod: Pod, installing: Installing) -> Prepared | End:
     """The bundle's contents, or why this pod must not have them."""
     try:
+        installing.check_names(step.bundle.ranks)
         contents = fetch_contents(store, pod.identity.address, step.bundle, step.blobs)
         judged = judge_contents(pod.cache, installing.check(contents), pod.expected, pod.allowed_bad)
     except StoreError as error:

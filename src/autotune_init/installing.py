@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from autotune_init.local_files import (
     LocalFile,
     LocalSet,
     check_foreign_bytes,
+    check_names,
     examine,
     examine_entry,
 )
@@ -21,7 +22,13 @@ from autotune_init.place import Ownership, Placed, PlaceFailed, Staged, move_asi
 from autotune_init.place_entries import place_entries
 from cache_store.dataclass import dataclass
 from cache_store.rank_file import RankFile
-from cache_store.store_entries import ENTRIES_FOLDER, MANIFEST_NAME, check_entries
+from cache_store.store_entries import (
+    ENTRIES_FOLDER,
+    MANIFEST_NAME,
+    check_entries,
+    check_entry_names,
+    path_in_store,
+)
 
 
 class Installing(Protocol):
@@ -30,6 +37,9 @@ class Installing(Protocol):
     @property
     def local(self) -> LocalSet:
         """What was there when we looked; a complete set needs no store."""
+
+    def check_names(self, names: Collection[str]) -> None:
+        """Before a content is fetched. Raises `BadRankFile` where `check` would, whatever the contents are."""
 
     def check(self, contents: Mapping[str, bytes]) -> Mapping[str, RankFile]:
         """The contents as rank files, none for entries. Raises `BadRankFile` unless all are good and are this pod's."""
@@ -67,6 +77,9 @@ class RankFiles:
     metadata: Mapping[str, str]
     ownership: Ownership
     local: LocalSet
+
+    def check_names(self, names: Collection[str]) -> None:
+        check_names(names, self.cache.all_rank_files)
 
     def check(self, contents: Mapping[str, bytes]) -> Mapping[str, RankFile]:
         return check_foreign_bytes(
@@ -109,6 +122,9 @@ class Entries:
         """Never complete; and a bad entry does not stop the engine, so nothing has to be moved out of its way."""
         return LocalSet(self.directory, {}, ranks_agree=True)
 
+    def check_names(self, names: Collection[str]) -> None:
+        check_entry_names(names)
+
     def check(self, contents: Mapping[str, bytes]) -> Mapping[str, RankFile]:
         check_entries(contents, self.manifest)
         return {}
@@ -117,8 +133,9 @@ class Entries:
         self.check(contents)
 
     def lying(self, names: Iterable[str]) -> tuple[LocalFile, ...]:
-        folder = self.directory / ENTRIES_FOLDER
-        return tuple(examine_entry(folder / name) for name in names if name != MANIFEST_NAME)
+        return tuple(
+            examine_entry(self.directory / path_in_store(name)) for name in names if name != MANIFEST_NAME
+        )
 
     def move_aside(self, names: Iterable[str]) -> dict[str, str]:
         folder = self.directory / ENTRIES_FOLDER

@@ -8,7 +8,7 @@ it, ignore it, or die on it. It does not prove that the entries are the ones the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -139,6 +139,13 @@ def are_equal_as_json(bodies: list[bytes]) -> bool:
     return all(other == first for other in rest)
 
 
+def check_names(found: Collection[str], names: Collection[str]) -> None:
+    """Raises `BadRankFile` unless every rank's file is among those `found`, and no other."""
+    missing, extra = sorted({*names} - {*found}), sorted({*found} - {*names})
+    if missing or extra:
+        raise BadRankFile("wrong-rank-files", f"missing {missing[:4]}, unexpected {extra[:4]}")
+
+
 def check_foreign_bytes(
     contents: Mapping[str, bytes], names: tuple[str, ...], metadata: Mapping[str, str], *, must_agree: bool
 ) -> dict[str, RankFile]:
@@ -146,9 +153,7 @@ def check_foreign_bytes(
 
     Raises `BadRankFile` with a reason and the file's name. Stricter than FlashInfer: no wildcards, no soft fields.
     """
-    if set(contents) != set(names):
-        missing, extra = sorted(set(names) - set(contents)), sorted(set(contents) - set(names))
-        raise BadRankFile("wrong-rank-files", f"missing {missing[:4]}, unexpected {extra[:4]}")
+    check_names(contents.keys(), names)
     parsed: dict[str, RankFile] = {}
     for name in names:
         try:

@@ -48,6 +48,10 @@ REASONS: dict[str, tuple[int, str]] = {
     "quarantined": (12, "ops took this bundle out of service, not to be tuned again"),
     "bundle-": (13, "bundle.json is corrupt, foreign, too large or of an unknown schema"),
     "store-denied": (14, "403 or a read-only store; without s3:ListBucket a missing object is a 403 too"),
+    "claim-exhausted": (
+        12,
+        "the claim's epoch can grow no further, which no pod wrote: an operator looks at claim.json",
+    ),
     "tuner-": (15, "the tuner crashed, hung, wrote nothing, half a file, or a file that re-tunes"),
     "place-": (16, "disk full, no right to write, or another I/O error; nothing was placed"),
     "local-newer": (16, "a valid local file is newer than the bundle; it stays and nothing was placed"),

@@ -7,13 +7,13 @@ collector's and whose headers are secrets.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, urlsplit
 
 from autotune_init.otlp_metrics import request_of
 from autotune_init.report import Report
+from autotune_init.within_budget import within_budget
 from cache_store.clock import Clock, fresh_nonce
 
 BUDGET_S = 3.0  # of a pod that could start by now
@@ -30,28 +30,14 @@ def send_metrics(
 ) -> str:
     """Why they were not sent; empty where they were. Takes at most `BUDGET_S`, or `left_s` if that is less; raises nothing."""
     budget_s = min(BUDGET_S, left_s)
-    if budget_s <= 0:
-        return "the deadline is over"
-    problems: list[str] = []
 
     def send() -> None:
-        try:
-            instance = environ.get("POD_UID") or fresh_nonce()
-            ended_ns = int(clock.now().timestamp() * 1e9)
-            body = request_of(report, environ, version=version, instance=instance, ended_ns=ended_ns)
-            post(endpoint, json.dumps(body).encode(), version, budget_s)
-        except MetricsNotSent as problem:
-            problems.append(str(problem))
-        except Exception as error:  # noqa: BLE001 -- an extra: the pod starts whatever this was
-            problems.append(f"{type(error).__name__}: {error}"[:200])
+        instance = environ.get("POD_UID") or fresh_nonce()
+        ended_ns = int(clock.now().timestamp() * 1e9)
+        body = request_of(report, environ, version=version, instance=instance, ended_ns=ended_ns)
+        post(endpoint, json.dumps(body).encode(), version, budget_s)
 
-    # a thread, because a socket's timeout is per packet and a name server has its own; nobody waits for it (os._exit)
-    sending = threading.Thread(target=send, daemon=True)
-    sending.start()
-    sending.join(budget_s)
-    if sending.is_alive():
-        return f"no answer within {budget_s:.1f} s"
-    return problems[0] if problems else ""
+    return within_budget(send, budget_s, says=MetricsNotSent)
 
 
 def post(endpoint: str, body: bytes, version: str, timeout_s: float) -> None:

@@ -6,13 +6,13 @@ Sent when everything else is done, in one request that is never repeated; whatev
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Mapping
 from typing import Literal, cast
 
 from autotune_init.report import Report
 from autotune_init.settings import Settings
 from autotune_init.story import Story
+from autotune_init.within_budget import within_budget
 from cache_store.clock import Clock, fresh_nonce
 from cache_store.errors import StoreError
 from cache_store.store_environ import store_environ
@@ -21,31 +21,28 @@ BUDGET_S = 2.0  # of a pod that could start by now
 
 
 def send_record(
-    report: Report, settings: Settings, environ: Mapping[str, str], clock: Clock, story: Story
+    report: Report,
+    settings: Settings,
+    environ: Mapping[str, str],
+    clock: Clock,
+    story: Story,
+    *,
+    left_s: float,
 ) -> None:
-    """Takes at most `BUDGET_S` and raises nothing."""
+    """Takes at most `BUDGET_S`, or `left_s` if that is less, and raises nothing."""
     if not settings.store:
         return
-    problems: list[str] = []
-
-    def send() -> None:
-        try:
-            _send(report, settings, environ, clock)
-        except StoreError as error:
-            problems.append(str(error))
-        except Exception as error:  # noqa: BLE001 -- an extra: the pod starts whatever this was
-            problems.append(f"{type(error).__name__}: {error}"[:200])
-
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    thread.join(BUDGET_S)
-    if thread.is_alive():
-        problems.append(f"no answer within {BUDGET_S:g} s")
-    if problems:
-        story.tell(f"no record in the store: {problems[0]}")
+    budget_s = min(BUDGET_S, left_s)
+    problem = within_budget(
+        lambda: _send(report, settings, environ, clock, budget_s), budget_s, says=StoreError
+    )
+    if problem:
+        story.tell(f"no record in the store: {problem}")
 
 
-def _send(report: Report, settings: Settings, environ: Mapping[str, str], clock: Clock) -> None:
+def _send(
+    report: Report, settings: Settings, environ: Mapping[str, str], clock: Clock, budget_s: float
+) -> None:
     from cache_store.objects.open_url import open_store
     from cache_store.use_record import UseRecord, record_key
 
@@ -70,7 +67,7 @@ def _send(report: Report, settings: Settings, environ: Mapping[str, str], clock:
         settings.store or "",
         environ=store_environ(environ),
         adapter=cast("Literal['auto', 'obstore', 'fsspec']", settings.store_adapter),
-        request_timeout_s=min(settings.request_timeout_s, BUDGET_S),
+        request_timeout_s=min(settings.request_timeout_s, budget_s),
     )
     try:
         store.put_if_absent(record_key(now, fresh_nonce()), record.encode())

@@ -30,6 +30,8 @@ MAX_REGISTER_BYTES = 32 * MIB
 MAX_INLINE_BYTES = 14 * MIB
 MAX_FILE_BYTES = 16 * MIB
 MAX_FILES = 10_240
+# what a pod, an export or a copy holds in memory; eight ranks with 16 MiB each are a quarter of it
+MAX_BLOBS_BYTES = 512 * MIB
 MAX_DEPTH = 32
 
 _PLAIN_NONCE = pattern(r"[A-Za-z0-9_-]{1,128}\Z")
@@ -224,6 +226,11 @@ def check_contents(bundle: Bundle) -> None:
     oversized = [digest for digest, size in bundle.blobs.items() if size > MAX_FILE_BYTES]
     if oversized:
         raise BadBundle("bundle-too-large", f"blob {oversized[0]} is larger than {MAX_FILE_BYTES} bytes")
+    # before the first of them is fetched: 10,240 blobs of 16 MiB each fit into a small bundle.json
+    if (
+        total := sum(bundle.blobs[digest] for digest in bundle.digests & bundle.blobs.keys())
+    ) > MAX_BLOBS_BYTES:
+        raise BadBundle("bundle-too-large", f"its blobs have {total} bytes; the limit is {MAX_BLOBS_BYTES}")
     try:
         address = bundle.identity.address
     except ValueError as error:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from cache_store.bundle import MAX_DEPTH
 from cache_store.dataclass import dataclass
+from cache_store.json_checks import MAX_COUNT
 from cache_store.json_depth import depth_of
 from cache_store.objects import KIB, MIB
 
@@ -18,7 +19,7 @@ CLAIM_SCHEMA: Final = "autotune-cache/claim/v1"
 MAX_CLAIM_BYTES = 64 * KIB
 # what a bucket may make a pod read: a claim above its own limit is still there, unreadable, and as old as it is
 MAX_READ_BYTES = 1 * MIB
-MAX_EPOCH = 2**53
+MAX_EPOCH = MAX_COUNT
 MAX_S = 7 * 86400.0
 
 Short = Annotated[str, StringConstraints(max_length=4096)]
@@ -37,8 +38,8 @@ class Claim(BaseModel):
 
     schema_name: Literal["autotune-cache/claim/v1"] = Field(alias="schema", default=CLAIM_SCHEMA)
     state: Literal["held", "released", "failed", "done"]
-    epoch: int = Field(ge=0)
-    counter: int = Field(ge=0)
+    epoch: int = Field(ge=0, le=MAX_EPOCH)
+    counter: int = Field(ge=0, le=MAX_COUNT)
     nonce: Short
     holder: Short
     lease_s: float = Field(gt=0, le=86400)
@@ -57,7 +58,8 @@ class Claim(BaseModel):
 class UnreadableClaim:
     """A claim.json that is not ours to understand. Treated as held until its age runs out.
 
-    `epoch` is the number that it has, where it has one: whoever takes it over goes on from there.
+    `epoch` is the number that it has, where it has one (`MAX_EPOCH` for all above it): whoever takes it over goes on
+    from there.
     """
 
     detail: str
@@ -78,14 +80,14 @@ def parse_claim(body: bytes) -> Claim | UnreadableClaim:
 
 def _epoch_of(body: bytes) -> int | None:
     try:
-        return _EpochOnly.model_validate_json(body).epoch
+        return min(_EpochOnly.model_validate_json(body).epoch, MAX_EPOCH)
     except ValidationError:
         return None
 
 
 class _EpochOnly(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
-    epoch: int = Field(ge=0, le=MAX_EPOCH)
+    epoch: int = Field(ge=0)
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class MayTake:
-    """Nobody holds it (any more): write epoch `epoch` over what was seen."""
+    """Nobody holds it (any more): write epoch `epoch` over what was seen, unless it `is_exhausted`."""
 
     epoch: int
     why: str
+
+    @property
+    def is_exhausted(self) -> bool:
+        """No larger epoch can be written, and a fencing token that began anew would let old parts of tunes in."""
+        return self.epoch > MAX_EPOCH
 
 
 @dataclass(frozen=True)

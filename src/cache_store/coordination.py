@@ -13,9 +13,10 @@ library sent twice, and a 409 is not "exists". Idea and simulator: SlateDB's put
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from datetime import datetime
 
+from cache_store.blobs import NotKept, keep_blob
 from cache_store.chance import Chance
 from cache_store.claim import (
     CoolingDown,
@@ -46,7 +47,6 @@ from cache_store.steps import (
     Unpublished,
     Wait,
     Work,
-    WriteBlob,
     WriteBundle,
     expect,
     unexpected,
@@ -310,10 +310,9 @@ class Participant:
     def _publish(self, work: Finished, base: str | None) -> Protocol:
         bundle = work.compose(self.lease.epoch, self.nonce())
         problem = Unreachable("store-unavailable", "the write was never settled", is_final=False)
-        for digest, body in sorted(work.blobs.items()):
-            answer = yield WriteBlob(digest, body)
-            if isinstance(answer, Unreachable):
-                return Unpublished(bundle, work.blobs, answer.reason, answer.detail)
+        lost = yield from self._keep_blobs(work.blobs)
+        if lost is not None:
+            return Unpublished(bundle, work.blobs, lost.reason, lost.detail)
         for attempt in range(PUBLISH_TRIES):
             answer = yield WriteBundle(bundle.encode(), base)
             if isinstance(answer, Done):
@@ -339,7 +338,19 @@ class Participant:
             yield from self._pause(self.rng.uniform(0.2, 1.0) * (attempt + 1))
         return Unpublished(bundle, work.blobs, problem.reason, problem.detail)
 
+    def _keep_blobs(self, blobs: Mapping[str, bytes]) -> Generator[Step, Answer, NotKept | None]:
+        """None when all are there; then, and not before, a bundle may name them."""
+        for digest, body in sorted(blobs.items()):
+            lost = yield from keep_blob(digest, body, self._before_next_try)
+            if lost is not None:
+                return lost
+        return None
+
     # -- small steps -------------------------------------------------------------------------------------------
+
+    def _before_next_try(self, attempt: int) -> Wait | None:
+        left_s = self.deadline - self.monotonic()
+        return Wait(min(self.rng.uniform(0.2, 1.0) * (attempt + 1), left_s)) if left_s > 0 else None
 
     def _bundle(self) -> Generator[Step, Answer, RegisterState]:
         answer = yield ReadBundle()

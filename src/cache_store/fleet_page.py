@@ -1,107 +1,117 @@
 """What the fleet page shows, from what a bucket's registers, claims and records say. Pure.
 
-Every text may come from a bucket that others write to: it is shown escaped (`shown`), and never longer than MAX_TEXT.
+Every text may come from a bucket that others write to: it is shown escaped, and never longer than MAX_TEXT.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, timezone
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
 
 from cache_store.dataclass import dataclass, field
 
 MAX_TEXT = 5000
-MAX_MODELS, MAX_GPUS = 40, 12
 OTHERS = "(others)"
 UNKNOWN = "(unknown)"
-# from what is best for a pod to what is worst: a cell of the heat map is the best that it has
-STANDINGS = ("complete", "unknown", "incomplete", "quarantined", "retired", "tuning", "unreadable")
-EVENTS = ("published", "retired", "quarantined")
-
-Text = Callable[[object], str]
+# the page's words for what an address holds, for people; `ls` has the objects' own (tombstone, claimed-only, orphaned)
+STATES = (
+    "published", "being tuned", "claimed", "stale", "failed", "retired", "quarantined", "left behind", "unreadable",
+)  # fmt: skip
+# what an attentive eye should meet first, where a cell of the map has nothing published
+GRAVEST = (
+    "unreadable", "quarantined", "failed", "stale", "left behind", "retired", "claimed", "being tuned", "published",
+)  # fmt: skip
+COVERAGES = ("complete", "incomplete", "unknown")
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One address. `standing`: one of STANDINGS; `at`: when its register was last written, by the store's clock.
+    """One address. `state`: one of STATES; `claim`: another of them, where a retired bundle is being tuned again, or was to be.
 
-    `facts` are shown when it is looked at: (section, name, value).
+    `coverage`: one of COVERAGES for what is published, else "". `expected` and `missing` are entries, None where the bundle
+    does not say. `at`: when it was tuned or taken out, or when its newest object was written. `taken_out`: when bundles were
+    retired here, one for each. `facts` are shown when it is looked at: (section, name, value).
     """
 
     address: str
     state: str
-    standing: str
     model: str
     gpu: str
     flashinfer_version: str
+    claim: str = ""
+    coverage: str = ""
     engine: str = ""
     made_by: str = ""
     at: datetime | None = None
+    taken_out: tuple[datetime, ...] = ()
     size_bytes: int = 0
-    ranks: int = 0
     entries: int = 0
+    expected: int | None = None
+    missing: int | None = None
     tune_s: float = 0.0
     note: str = ""
+    is_named: bool = True
     facts: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def percent(self) -> int | None:
+        """Of the expected entries, those that are there; 100 is said of all only. None: not known, or nothing published."""
+        if self.coverage not in ("complete", "incomplete"):
+            return None
+        return percent_of(self.expected, self.missing)
+
+
+def percent_of(expected: int | None, missing: int | None) -> int | None:
+    """In whole numbers, rounded down: numbers from a bucket may be too large for a float."""
+    if not expected or missing is None:
+        return None
+    return 100 * max(0, expected - max(0, missing)) // expected
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that a person should look at. `kind` is stable, `tail` are the tuner's last lines."""
+    """Something that a person should look at. `kind` is stable, `tail` are the tuner's last lines. `since`: written then."""
 
     kind: str
     address: str
     detail: str
     tail: tuple[str, ...] = ()
+    since: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Met:
+    """A row of docs/known-bad.md that pods have met: `starts` times, with these addresses (the first few)."""
+
+    reason: str
+    starts: int
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Starts:
-    """Pods' records, summed: outcome or reason -> count, most first."""
+    """Pods' records, summed: outcome or reason -> count, most first. `days`: (day, "warm" or "cold") -> starts.
+
+    `unread`: records that are none, or could not be read. `problem`: why there may be more than these.
+    """
 
     records: int = 0
+    unread: int = 0
+    problem: str = ""
     outcomes: tuple[tuple[str, int], ...] = ()
     reasons: tuple[tuple[str, int], ...] = ()
+    warm: int = 0
     saved_s: float = 0.0
-    tune_s: float = 0.0
-
-    @property
-    def known_bad(self) -> tuple[tuple[str, int], ...]:
-        """Rows of the list of releases that are known to go wrong (docs/known-bad.md) that pods have met."""
-        return tuple((name, count) for name, count in self.reasons if name.startswith("known-bad"))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """All workloads of one model on one GPU: how many are published, and the best standing."""
-
-    published: int
-    standing: str
-    versions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class HeatMap:
-    """`cells[model][gpu]`; a pair without any workload is absent. `left_out`: models beyond the first MAX_MODELS."""
-
-    models: tuple[str, ...]
-    gpus: tuple[str, ...]
-    cells: Mapping[str, Mapping[str, Cell]]
-    left_out: int = 0
-
-
-@dataclass(frozen=True)
-class Period:
-    """A day, or a month where the history is long."""
-
-    label: str
-    counts: Mapping[str, int]
+    first: datetime | None = None
+    last: datetime | None = None
+    days: Mapping[tuple[date, str], int] = field(default_factory=dict)
+    known_bad: tuple[Met, ...] = ()
 
 
 @dataclass(frozen=True)
 class FleetPage:
-    """All that the page shows. `written_at` is this computer's clock."""
+    """All that the page shows. `written_at` is this computer's clock. `counts`: by `ls`'s states, most first."""
 
     store: str
     written_at: datetime
@@ -118,59 +128,17 @@ class FleetPage:
     def tune_s(self) -> float:
         return sum(one.tune_s for one in self.workloads)
 
+    @property
+    def needs_attention(self) -> int:
+        return len(self.troubles) + len(self.starts.known_bad)
 
-def counts_of(workloads: Iterable[Workload]) -> dict[str, int]:
-    """Workloads by state, most first."""
-    return dict(Counter(one.state for one in workloads).most_common())
-
-
-def heat_map(workloads: Sequence[Workload]) -> HeatMap:
-    """Models and GPUs that have most workloads come first; those beyond the limits are counted, not shown."""
-    models = [name for name, _ in Counter(one.model for one in workloads).most_common()]
-    gpus = [name for name, _ in Counter(one.gpu for one in workloads).most_common()]
-    few_gpus = gpus[:MAX_GPUS] + ([OTHERS] if len(gpus) > MAX_GPUS else [])
-    shown_models, shown_gpus = set(models[:MAX_MODELS]), set(gpus[:MAX_GPUS])
-    gathered: dict[str, dict[str, list[Workload]]] = {}
-    for one in workloads:
-        if one.model in shown_models:
-            gpu = one.gpu if one.gpu in shown_gpus else OTHERS
-            gathered.setdefault(one.model, {}).setdefault(gpu, []).append(one)
-    cells = {model: {gpu: _cell(some) for gpu, some in by_gpu.items()} for model, by_gpu in gathered.items()}
-    return HeatMap(tuple(models[:MAX_MODELS]), tuple(few_gpus), cells, max(0, len(models) - MAX_MODELS))
+    @property
+    def states(self) -> Mapping[str, int]:
+        """Workloads by the page's own words, in the order of STATES."""
+        counts = Counter(one.state for one in self.workloads)
+        return {state: counts[state] for state in STATES if counts[state]}
 
 
-def _cell(workloads: Sequence[Workload]) -> Cell:
-    return Cell(
-        published=sum(one.state == "published" for one in workloads),
-        standing=min((one.standing for one in workloads), key=STANDINGS.index),
-        versions=tuple(sorted({one.flashinfer_version for one in workloads})),
-    )
-
-
-def timeline(workloads: Iterable[Workload], periods: int = 60) -> tuple[Period, ...]:
-    """What was written when, oldest first, without gaps: by day, or by month where that would be too many bars."""
-    days = Counter[tuple[date, str]]()
-    for one in workloads:
-        event = {"published": "published", "tombstone": "retired", "quarantined": "quarantined"}.get(
-            one.state
-        )
-        if event is not None and one.at is not None:
-            days[one.at.astimezone(timezone.utc).date(), event] += 1
-    if not days:
-        return ()
-    first, last = min(day for day, _ in days), max(day for day, _ in days)
-    if (last - first).days < periods:
-        spans = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
-        return tuple(Period(day.isoformat(), {event: days[day, event] for event in EVENTS}) for day in spans)
-    months = Counter[tuple[int, str]]()
-    for (day, event), count in days.items():
-        months[day.year * 12 + day.month - 1, event] += count
-    spans_of_months = range(max(_month(first), _month(last) - periods + 1), _month(last) + 1)
-    return tuple(
-        Period(f"{month // 12:04d}-{month % 12 + 1:02d}", {event: months[month, event] for event in EVENTS})
-        for month in spans_of_months
-    )
-
-
-def _month(day: date) -> int:
-    return day.year * 12 + day.month - 1
+def counts_of(states: Iterable[str]) -> dict[str, int]:
+    """Most first."""
+    return dict(Counter(states).most_common())

@@ -17,13 +17,17 @@ EXAMPLES = 20
 
 _BLOB = re.compile(r"blobs/([0-9a-f]{64})\Z")
 _PART = re.compile(r"(?:parts/[0-9]+|retired)/[A-Za-z0-9_][A-Za-z0-9._-]{0,250}\Z")
+_COPIES, _COPY_END = "retired/", ".json"
 _OWN_FOLDERS = ("_resolved/", "_groups/", "_reports/", ".probe/")
 _KEY_PREFIX = re.compile(r"[0-9a-f]{1,64}\Z")
 
 
 @dataclass(frozen=True)
 class Row:
-    """The objects of one address. `objects` counts parts and retired copies too, but nothing foreign."""
+    """The objects of one address. `objects` counts parts and retired copies too, but nothing foreign.
+
+    `retired`: copies of what was taken out of service, in the order of their names.
+    """
 
     address: Address
     bundle: Entry | None = None
@@ -31,6 +35,7 @@ class Row:
     blobs: frozenset[str] = frozenset()
     objects: int = 0
     size_bytes: int = 0
+    retired: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class _Gathered:
     blobs: set[str] = field(default_factory=set)
     objects: int = 0
     size_bytes: int = 0
+    retired: list[Entry] = field(default_factory=list)
 
     def takes(self, entry: Entry, rest: str) -> bool:
         """Whether `rest` is a name that the layout knows; if so it is counted here."""
@@ -74,6 +80,8 @@ class _Gathered:
             self.blobs.add(blob[1])
         elif not _PART.match(rest):
             return False
+        elif rest.startswith(_COPIES) and rest.endswith(_COPY_END):
+            self.retired.append(entry)
         self.objects += 1
         self.size_bytes += entry.size_bytes
         return True
@@ -112,7 +120,15 @@ class Sorting:
 
     def inventory(self) -> Inventory:
         rows = tuple(
-            Row(address, row.bundle, row.claim, frozenset(row.blobs), row.objects, row.size_bytes)
+            Row(
+                address,
+                row.bundle,
+                row.claim,
+                frozenset(row.blobs),
+                row.objects,
+                row.size_bytes,
+                tuple(row.retired),
+            )
             for address, row in sorted(self._gathered.items())
         )
         foreign = Foreign(self._foreign, self._foreign_bytes, tuple(self._examples))

@@ -19,6 +19,8 @@ Check = Callable[[Any], Any]
 Fields = Mapping[str, Check]
 
 MAX_TEXT: Final = 65536
+# what every JSON reader has exactly; and an epoch of a thousand digits could be read and never be written again
+MAX_COUNT: Final = 2**53 - 1
 # half of a character that UTF-8 has no bytes for: JSON can spell it, and nothing could write it again
 _SURROGATE = pattern(rb"\\u[dD][89a-fA-F]")
 
@@ -111,6 +113,8 @@ def count(value: object) -> int:
         raise Wrong("it must be a whole number")
     if value < 0:
         raise Wrong("it must not be negative")
+    if value > MAX_COUNT:
+        raise Wrong(f"it must be {MAX_COUNT} at most")
     return value
 
 

@@ -14,6 +14,9 @@ from cache_store.register import Unreachable
 from cache_store.steps import Absent, Answer, Done, ReadClaim, Seen, Step, Wait, WriteClaim, expect
 
 CLAIM_TRIES = 4
+EXHAUSTED = (
+    "its epoch can grow no further, which no pod wrote; while nobody tunes there, delete claim.json by hand"
+)
 
 
 class ClaimUnsettled(Exception):  # noqa: N818 -- reads as what it is
@@ -81,7 +84,9 @@ class Lease:
         return judge(claim, age_s, self.rules)
 
     def take(self, verdict: MayTake, expected_s: float | None) -> Generator[Step, Answer, bool]:
-        """Whether it is ours now. Raises `ClaimUnsettled`."""
+        """Whether it is ours now. Raises `ClaimUnsettled`, also where nobody can have it any more."""
+        if verdict.is_exhausted:
+            raise ClaimUnsettled(Unreachable("claim-exhausted", EXHAUSTED, is_final=True))
         self._held_since = self.monotonic()
         before = self.seen
         # the last tune of this very key is the best guess there is

@@ -18,6 +18,10 @@ from cache_store.objects import Missing, ObjectStore
 from cache_store.register import Hit, RegisterState, Unreachable, Unusable, classify
 
 
+class MissingBlob(BadBundle):
+    """A content that the bundle names and that is not beside it."""
+
+
 def look_up(store: ObjectStore, identity: Identity) -> RegisterState:
     """The state of the register, in one request. Raises nothing for what the store did."""
     try:
@@ -49,14 +53,23 @@ def fetch_contents(
 ) -> dict[str, bytes]:
     """Rank file -> bytes, every digest checked. Contents that are inline or `known` by digest cost no request.
 
-    Raises `BadBundle` (bundle-digest-mismatch, bundle-corrupt) and `StoreError`.
+    Raises as `fetch_content`.
     """
-    contents: dict[str, bytes] = {digest: text.encode() for digest, text in bundle.files.items()}
-    contents.update(known or {})
+    contents = dict(known or {})
     for digest in sorted(bundle.digests - contents.keys()):
-        answer = store.get(address.blob_key(digest), limit_bytes=bundle.blobs[digest])
-        if isinstance(answer, Missing):
-            raise BadBundle("bundle-corrupt", f"blob {digest} is not there")
-        check_content(answer.body, digest)
-        contents[digest] = answer.body
+        contents[digest] = fetch_content(store, address, bundle, digest)
     return {name: contents[digest] for name, digest in bundle.ranks.items()}
+
+
+def fetch_content(store: ObjectStore, address: Address, bundle: Bundle, digest: str) -> bytes:
+    """One content that some rank has. One that is inline costs no request, and `parse_register` has checked it.
+
+    Raises `BadBundle` (bundle-digest-mismatch; bundle-corrupt: a `MissingBlob`) and `StoreError`.
+    """
+    if digest in bundle.files:
+        return bundle.files[digest].encode()
+    answer = store.get(address.blob_key(digest), limit_bytes=bundle.blobs[digest])
+    if isinstance(answer, Missing):
+        raise MissingBlob("bundle-corrupt", f"blob {digest} is not there")
+    check_content(answer.body, digest)
+    return answer.body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cache_store.blobs_on_store import answer_blob
 from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES
 from cache_store.clock import Clock
@@ -20,7 +21,7 @@ from cache_store.operation_steps import (
     ReadCopy,
     ReadRegister,
 )
-from cache_store.steps import Absent, Done, ReadClaim, Seen, Undone, Wait, WriteBundle, WriteClaim
+from cache_store.steps import Absent, Done, ReadBlob, ReadClaim, Seen, Undone, Wait, WriteBundle, WriteClaim
 
 
 def operate(
@@ -51,6 +52,8 @@ def _answer(store: ObjectStore, address: Address, step: OperatorStep, clock: Clo
             return _read(store, address.bundle_key, MAX_REGISTER_BYTES)
         if isinstance(step, ReadCopy):
             return _read(store, f"{address}/{step.name}", MAX_REGISTER_BYTES)
+        if isinstance(step, ReadBlob):
+            return answer_blob(store, address, step)
         if isinstance(step, ReadClaim):
             return _read(store, address.claim_key, MAX_READ_BYTES)
         return _write(store, address, step)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 from cache_store.dataclass import dataclass
 from cache_store.register import Unreachable
-from cache_store.steps import Absent, Done, ReadClaim, Seen, Undone, Wait, WriteBundle, WriteClaim
+from cache_store.steps import Absent, Done, ReadBlob, ReadClaim, Seen, Undone, Wait, WriteBundle, WriteClaim
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class KeepCopy:
     body: bytes
 
 
-OperatorStep = ReadRegister | ReadCopy | KeepCopy | ReadClaim | WriteBundle | WriteClaim | Wait
+OperatorStep = ReadRegister | ReadCopy | KeepCopy | ReadBlob | ReadClaim | WriteBundle | WriteClaim | Wait
 OperatorAnswer = Seen | Absent | Done | Undone | Unreachable
 
 

@@ -18,9 +18,11 @@ from typing import Any
 from cache_store.bundle import BadBundle, Bundle, Tombstone, copy_name, digest_of, is_copy_name
 from cache_store.bundle_json import parse_register, revised
 from cache_store.chance import Chance
-from cache_store.claim import Claim, UnreadableClaim, parse_claim
+from cache_store.claim import MAX_EPOCH, Claim, UnreadableClaim, parse_claim
 from cache_store.dataclass import replace
 from cache_store.identity import Address
+from cache_store.json_checks import MAX_COUNT
+from cache_store.lease import EXHAUSTED
 from cache_store.operation_steps import (
     Changed,
     KeepCopy,
@@ -34,8 +36,10 @@ from cache_store.operation_steps import (
     Refused,
     Unchanged,
 )
+from cache_store.parcel import blobs_of
 from cache_store.register import Unreachable
-from cache_store.steps import Absent, Done, ReadClaim, Seen, Wait, WriteBundle, WriteClaim
+from cache_store.steps import Absent, Done, ReadBlob, ReadClaim, Seen, Wait, WriteBundle, WriteClaim
+from cache_store.verification import examine_blob
 
 SWAP_TRIES = 6
 RETIRED = "retired"
@@ -107,11 +111,15 @@ class Operator:
             raise _Stop(Refused("quarantined", f"to retire it would end its quarantine: {_told(register)}"))
         tombstone = self._tombstone(seen, register, may_retune=may_retune)
         done = Changed(before, after, tombstone.nonce, tombstone.retired_copy, self._order.is_dry)
+        try:
+            body = tombstone.encode()
+        except ValueError as error:  # what UTF-8 cannot hold
+            raise _Stop(_unwritable(error)) from None
         if self._order.is_dry:
             return done
         if not isinstance(register, Tombstone) and tombstone.retired_copy is not None:
             yield from self._keep(tombstone.retired_copy, seen.body)
-        yield from self._swap(tombstone.encode(), seen.etag, tombstone.nonce)
+        yield from self._swap(body, seen.etag, tombstone.nonce)
         return done
 
     def _tombstone(self, seen: Seen, register: Bundle | Tombstone | None, *, may_retune: bool) -> Tombstone:
@@ -154,6 +162,7 @@ class Operator:
             raise _Stop(Refused("no-copy", "its tombstone names no copy that could be put back"))
         kept = yield from self._copy(name)
         restored, nonce = self._restored(kept, name, seen)
+        yield from self._check_blobs(restored)
         done = Changed(before, PUBLISHED, nonce, name, self._order.is_dry)
         if not self._order.is_dry:
             yield from self._swap(restored, seen.etag, nonce)
@@ -178,6 +187,19 @@ class Operator:
         except BadBundle as problem:
             raise _Stop(Refused(problem.reason, f"{name}: {problem.detail}")) from None
         raise _Stop(Refused("bundle-foreign", f"{name} is no bundle of {self._address}"))
+
+    def _check_blobs(self, restored: bytes) -> Generator[OperatorStep, OperatorAnswer, None]:
+        """What lies beside the copy may be gone since: a bundle without its contents is worse than none."""
+        register = parse_register(restored)
+        if not isinstance(register, Bundle):
+            return
+        for digest in blobs_of(register):
+            answer = yield ReadBlob(digest, register.blobs[digest])
+            if isinstance(answer, Unreachable) and answer.reason == "store-too-large":
+                raise _Stop(Refused("blob-too-large", f"blobs/{digest}: {answer.detail}"))
+            body = None if isinstance(answer, Absent) else _seen(answer).body
+            for finding in examine_blob(register, digest, body):
+                raise _Stop(Refused(finding.code, f"{finding.where}: {finding.detail}"))
 
     def _register(self) -> Generator[OperatorStep, OperatorAnswer, Seen]:
         answer = yield ReadRegister()
@@ -211,6 +233,11 @@ class Operator:
         raise _Stop(Refused(problem.reason, f"{name}: {problem.detail}"))
 
     def _swap(self, body: bytes, base: str, nonce: str) -> Generator[OperatorStep, OperatorAnswer, None]:
+        try:
+            parse_register(body)
+        except BadBundle as problem:
+            raise _Stop(_unwritable(problem)) from None
+
         def is_ours(found: bytes) -> bool:
             register = _state_of(found)[1]
             return register is not None and register.nonce == nonce
@@ -256,6 +283,8 @@ class Operator:
         before = UNREADABLE if isinstance(claim, UnreadableClaim) else claim.state
         if before in ("released", "done"):
             return Unchanged(before, "nobody holds it")
+        if (claim.epoch or 0) >= MAX_EPOCH:
+            raise _Stop(Refused("claim-exhausted", EXHAUSTED))
         ended = self._ended(claim)
         done = Changed(before, ended.state, ended.nonce, None, self._order.is_dry)
 
@@ -280,7 +309,9 @@ class Operator:
         )
         if isinstance(claim, UnreadableClaim):
             return fresh
-        return fresh.model_copy(update={"counter": claim.counter + 1, "lease_s": claim.lease_s})
+        return fresh.model_copy(
+            update={"counter": min(claim.counter + 1, MAX_COUNT), "lease_s": claim.lease_s}
+        )
 
     # -- small steps ---------------------------------------------------------------------------------------------
 
@@ -302,6 +333,12 @@ def _state_of(body: bytes) -> tuple[str, Bundle | Tombstone | None]:
     if isinstance(register, Bundle):
         return PUBLISHED, register
     return (RETIRED if register.may_retune else QUARANTINED), register
+
+
+def _unwritable(problem: ValueError) -> Refused:
+    return Refused(
+        "unwritable", f"what would be written could not be read again, and is not: {problem}"[:500]
+    )
 
 
 def _told(register: Bundle | Tombstone | None) -> str:

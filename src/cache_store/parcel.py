@@ -12,12 +12,9 @@ from cache_store.bundle import BadBundle, Bundle, Tombstone
 from cache_store.bundle_json import parse_register, revised
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address
-from cache_store.objects import MIB
 from cache_store.operation_steps import Refused, Unchanged
-from cache_store.verification import Finding, examine_blob, examine_register
-
-# a parcel is held in memory; eight ranks with 16 MiB each are a quarter of it
-MAX_BLOBS_BYTES = 512 * MIB
+from cache_store.store_entries import path_in_store
+from cache_store.verification import STORE_KEY_TEXT, Finding, examine_blob, examine_register
 
 ABSENT = "absent"
 PUBLISHED = "published"
@@ -37,8 +34,18 @@ class Parcel:
     @property
     def contents(self) -> dict[str, bytes]:
         """Rank file -> content."""
-        stored = {digest: text.encode() for digest, text in self.bundle.files.items()} | dict(self.blobs)
-        return {name: stored[digest] for name, digest in self.bundle.ranks.items()}
+        return {name: self.content(digest) for name, digest in self.bundle.ranks.items()}
+
+    @property
+    def placed(self) -> dict[str, bytes]:
+        """Path below the engine's directory -> content, as the init container lays them out."""
+        if not self.bundle.identity.key_text.startswith(STORE_KEY_TEXT):
+            return self.contents
+        return {path_in_store(name): content for name, content in self.contents.items()}
+
+    def content(self, digest: str) -> bytes:
+        """Of a digest that some rank has."""
+        return self.blobs[digest] if digest in self.blobs else self.bundle.files[digest].encode()
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,6 @@ def open_register(address: Address, body: bytes) -> Bundle | LeftOut:
         return LeftOut(address, RETIRED if register.may_retune else QUARANTINED, register.reason)
     if register is None:
         raise AssertionError("bytes that are no register have a finding that says so")
-    if sum(register.blobs[digest] for digest in blobs_of(register)) > MAX_BLOBS_BYTES:
-        return LeftOut(address, "bundle-too-large", f"its blobs have more than {MAX_BLOBS_BYTES} bytes")
     return register
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from cache_store.blobs_on_store import answer_blob
 from cache_store.claim import MAX_READ_BYTES
 from cache_store.clock import Cancelled, Clock
 from cache_store.coordination import Participant
@@ -22,6 +23,7 @@ from cache_store.steps import (
     Finished,
     Fit,
     Outcome,
+    ReadBlob,
     ReadBundle,
     ReadClaim,
     Seen,
@@ -121,7 +123,7 @@ class Driver:
         except StoreError as error:
             return unreachable(error)
 
-    def _claim_or_write(self, step: ReadClaim | WriteClaim | WriteBundle | WriteBlob) -> Answer:
+    def _claim_or_write(self, step: ReadClaim | WriteClaim | WriteBundle | WriteBlob | ReadBlob) -> Answer:
         if isinstance(step, ReadClaim):
             seen = self._store.get(self._address.claim_key, limit_bytes=MAX_READ_BYTES)
             return (
@@ -129,10 +131,8 @@ class Driver:
                 if isinstance(seen, Missing)
                 else Seen(seen.body, seen.etag, seen.age_s, seen.last_modified)
             )
-        if isinstance(step, WriteBlob):
-            # NotWritten: the same content is there already, which is what was wanted; the reader checks the digest
-            self._store.put_if_absent(self._address.blob_key(step.digest), step.body)
-            return Done()
+        if isinstance(step, WriteBlob | ReadBlob):
+            return answer_blob(self._store, self._address, step)
         key = self._address.claim_key if isinstance(step, WriteClaim) else self._address.bundle_key
         return self._write(key, step.body, step.base)
 

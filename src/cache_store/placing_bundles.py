@@ -7,21 +7,26 @@ Whatever is answered but 200 is read back: 412 can be our own success, 409 is no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
+from cache_store.blobs import NotKept, keep_blob, look_at_blob
+from cache_store.blobs_on_store import answer_blob
 from cache_store.bundle import MAX_REGISTER_BYTES, Bundle
 from cache_store.bundle_json import parse_register
 from cache_store.chance import Chance
 from cache_store.clock import Clock
 from cache_store.dataclass import dataclass
-from cache_store.errors import RETRYABLE, ErrorKind, StoreError
+from cache_store.errors import StoreError
+from cache_store.identity import Address
+from cache_store.lookup import unreachable
 from cache_store.objects import Missing, ObjectStore, StoredObject, Written
 from cache_store.operation_steps import Changed, OperationOutcome, Refused, Unchanged
-from cache_store.parcel import PUBLISHED, Parcel, Write, decide, renewed
+from cache_store.parcel import PUBLISHED, Parcel, Write, blobs_of, decide, renewed
+from cache_store.steps import Answer, Done, ReadBlob, Wait, WriteBlob
 
 WRITE_TRIES = 6
-_LOST = Refused("blob-missing", "it is not there")
-_PASSING = frozenset({_LOST.reason, *(f"store-{kind.value}" for kind in RETRYABLE)})
+
+BlobSteps = Generator[WriteBlob | ReadBlob | Wait, Answer, NotKept | None]
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,9 @@ class Placer:
         if self.is_dry:
             return done
         for digest, content in sorted(parcel.blobs.items()):
-            problem = self._put_blob(parcel.address.blob_key(digest), content)
+            problem = self._put_blob(parcel.address, digest, content)
             if problem is not None:
-                return problem
+                return Refused(problem.reason, problem.detail)
         if self.recheck is not None and (stale := self.recheck(parcel)) is not None:
             return stale
         return self._put_register(parcel, body, found.etag if found else None, done)
@@ -74,53 +79,43 @@ class Placer:
         return None if isinstance(answer, Missing) else answer
 
     def _mended(self, parcel: Parcel, found: bytes, decision: Unchanged) -> OperationOutcome:
-        """What is there already, with the blobs that it names: one that was lost is put back."""
+        """What is there already, with the blobs that it names: one that was lost is put back.
+
+        Also where the parcel has the same content inline: digests say what is the same, and not how it is stored.
+        """
         register = parse_register(found)
-        wanted = parcel.blobs.keys() & register.blobs.keys() if isinstance(register, Bundle) else set()
         outcome: OperationOutcome = decision
-        for digest in sorted(wanted):
-            key, content = parcel.address.blob_key(digest), parcel.blobs[digest]
-            problem = self._blob_problem(key, content)
-            if problem is _LOST:
-                outcome = Changed(PUBLISHED, PUBLISHED, parse_register(found).nonce, None, self.is_dry)
-                problem = None if self.is_dry else self._put_blob(key, content)
+        for digest in blobs_of(register) if isinstance(register, Bundle) else ():
+            content = parcel.content(digest)
+            problem = self._drive(parcel.address, look_at_blob(digest, content))
+            if problem is not None and problem.reason == "blob-missing":
+                outcome = Changed(PUBLISHED, PUBLISHED, register.nonce, None, self.is_dry)
+                problem = None if self.is_dry else self._put_blob(parcel.address, digest, content)
             if problem is not None:
-                return problem
+                return Refused(problem.reason, problem.detail)
         return outcome
 
-    def _put_blob(self, key: str, content: bytes) -> Refused | None:
+    def _put_blob(self, address: Address, digest: str, content: bytes) -> NotKept | None:
         """None when it is there, byte for byte."""
-        problem = Refused("store-unavailable", f"{key}: the write was never settled")
-        for attempt in range(WRITE_TRIES):
-            try:
-                if isinstance(self.store.put_if_absent(key, content), Written):
-                    return None
-            except StoreError as error:
-                problem = _refused(error)
-                if not error.is_retryable:
-                    return problem
-            if (seen := self._blob_problem(key, content)) is None:
-                return None
-            if seen.reason not in _PASSING:
-                return seen
-            if seen is not _LOST:
-                problem = seen
-            self._pause(attempt)
-        return problem
+        return self._drive(address, keep_blob(digest, content, self._wait))
 
-    def _blob_problem(self, key: str, content: bytes) -> Refused | None:
-        """None where it is there, byte for byte; `_LOST` where it is not there."""
+    def _drive(self, address: Address, steps: BlobSteps) -> NotKept | None:
         try:
-            found = self.store.get(key, limit_bytes=len(content))
+            step = next(steps)
+            while True:
+                step = steps.send(self._answer(address, step))
+        except StopIteration as end:
+            problem: NotKept | None = end.value
+            return problem
+
+    def _answer(self, address: Address, step: WriteBlob | ReadBlob | Wait) -> Answer:
+        if isinstance(step, Wait):
+            self.clock.sleep(step.seconds)
+            return Done()
+        try:
+            return answer_blob(self.store, address, step)
         except StoreError as error:
-            if error.kind is ErrorKind.TOO_LARGE:
-                return Refused("blob-differs", f"{key} is there, and larger than the content is")
-            return _refused(error)
-        if isinstance(found, Missing):
-            return _LOST
-        if found.body != content:
-            return Refused("blob-differs", f"{key} is there with a content that is not its digest's")
-        return None
+            return unreachable(error)
 
     def _put_register(self, parcel: Parcel, body: bytes, base: str | None, done: Changed) -> OperationOutcome:
         key = parcel.address.bundle_key
@@ -165,8 +160,11 @@ class Placer:
         is_done = may_be_ours and not isinstance(decision, Refused) and _nonce_of(found.body) == done.nonce
         return done if is_done else decision
 
+    def _wait(self, attempt: int) -> Wait:
+        return Wait(self.rng.uniform(0.05, 0.5) * (attempt + 1))
+
     def _pause(self, attempt: int) -> None:
-        self.clock.sleep(self.rng.uniform(0.05, 0.5) * (attempt + 1))
+        self.clock.sleep(self._wait(attempt).seconds)
 
 
 def _nonce_of(body: bytes) -> str | None:

@@ -41,10 +41,6 @@ class ProbeResult:
     has_dates: bool = False
     left_behind: str | None = None
 
-    @property
-    def is_fit_for_tuning(self) -> bool:
-        return self.store_class is StoreClass.FULL
-
 
 def probe_store(store: ObjectStore, nonce: str) -> ProbeResult:
     """Six PUTs and two GETs on `.probe/<nonce>`, then its deletion. `nonce` must be fresh.

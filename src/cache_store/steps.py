@@ -41,10 +41,18 @@ class WriteBundle:
 
 @dataclass(frozen=True)
 class WriteBlob:
-    """Create a content-addressed object; it being there already is success. Answer: Done | Unreachable."""
+    """Create a content-addressed object. Answer: Done | Undone | Unreachable."""
 
     digest: str
     body: bytes
+
+
+@dataclass(frozen=True)
+class ReadBlob:
+    """Answer: Seen | Absent | Unreachable, with the reason store-too-large where it has more than `limit_bytes`."""
+
+    digest: str
+    limit_bytes: int
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,18 @@ class StopWork:
     """End the tune; its result is not wanted. Answer: Done."""
 
 
-Step = ReadBundle | ReadClaim | WriteClaim | WriteBundle | WriteBlob | CheckStore | Wait | Work | StopWork
+Step = (
+    ReadBundle
+    | ReadClaim
+    | WriteClaim
+    | WriteBundle
+    | WriteBlob
+    | ReadBlob
+    | CheckStore
+    | Wait
+    | Work
+    | StopWork
+)
 
 # -- answers -------------------------------------------------------------------------------------------------------
 

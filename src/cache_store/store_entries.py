@@ -12,7 +12,7 @@ else is a miss. So one entry needs no other one, and two stores of one environme
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cache_store.dataclass import dataclass
 from cache_store.json_depth import depth_of
@@ -42,6 +42,11 @@ class StoreEntry:
     tactic: object
 
 
+def path_in_store(name: str) -> str:
+    """Where FlashInfer looks for a file of a bundle of its own store, below the environment's directory."""
+    return name if name == MANIFEST_NAME else f"{ENTRIES_FOLDER}/{name}"
+
+
 def entry_name(key: str) -> str:
     """The name of the file that FlashInfer keeps `key` in."""
     return sha256_hex(key.encode())[:24] + ".json"
@@ -49,8 +54,7 @@ def entry_name(key: str) -> str:
 
 def parse_entry(name: str, body: bytes) -> StoreEntry:
     """Raises `BadEntry` unless FlashInfer would serve these bytes from a file of this name."""
-    if _NAME.fullmatch(name) is None:
-        raise BadEntry("wrong-name", f"{name[:80]!r} is no entry's file name")
+    _check_entry_name(name)
     document = _object(name, body)
     key, runner, policy = document.get("key"), document.get("runner"), document.get("profiling_policy")
     if not isinstance(key, str) or not key.startswith("(") or len(key) > MAX_KEY_CHARACTERS:
@@ -87,21 +91,34 @@ def check_entries(contents: Mapping[str, bytes], manifest: Mapping[str, str]) ->
 
     `contents` are entries by their file name, and `manifest.json`. Raises `BadEntry` for the first that is not good.
     """
-    if MANIFEST_NAME not in contents:
-        raise BadEntry(
-            "foreign-environment", f"{MANIFEST_NAME} is missing: nothing says where these were made"
-        )
+    check_entry_names(contents.keys())
     written = parse_manifest(contents[MANIFEST_NAME])
     if written != dict(manifest):
         raise BadEntry("foreign-environment", f"{MANIFEST_NAME}: {manifest_difference(written, manifest)}")
-    if len(contents) - 1 > MAX_ENTRIES:
-        raise BadEntry("too-large", f"{len(contents) - 1} entries; the limit is {MAX_ENTRIES}")
     entries = {
         name: parse_entry(name, body) for name, body in sorted(contents.items()) if name != MANIFEST_NAME
     }
     if not entries:
         raise BadEntry("no-entries", "there is a manifest and no entry")
     return entries
+
+
+def check_entry_names(names: Collection[str]) -> None:
+    """What can be told before any content is there. Raises `BadEntry`."""
+    if MANIFEST_NAME not in names:
+        raise BadEntry(
+            "foreign-environment", f"{MANIFEST_NAME} is missing: nothing says where these were made"
+        )
+    if len(names) - 1 > MAX_ENTRIES:
+        raise BadEntry("too-large", f"{len(names) - 1} entries; the limit is {MAX_ENTRIES}")
+    for name in sorted(names):
+        if name != MANIFEST_NAME:
+            _check_entry_name(name)
+
+
+def _check_entry_name(name: str) -> None:
+    if _NAME.fullmatch(name) is None:
+        raise BadEntry("wrong-name", f"{name[:80]!r} is no entry's file name")
 
 
 def manifest_difference(written: Mapping[str, str], manifest: Mapping[str, str]) -> str:

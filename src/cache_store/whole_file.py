@@ -14,7 +14,10 @@ from typing import BinaryIO
 def whole_file(path: Path, nonce: str) -> Iterator[BinaryIO]:
     """A file that has its name when all of it is on the disk, and not before. Raises `OSError`."""
     # a link to elsewhere stays one: what it leads to is replaced
-    target = path.resolve()
+    try:
+        target = path.resolve()
+    except RuntimeError as error:  # Python before 3.13
+        raise OSError(errno.ELOOP, "it is a link that leads to itself", str(path)) from error
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "it is there, and no regular file", str(target))
     temp = target.parent / f".{nonce}.tmp"

@@ -217,3 +217,14 @@ def test_a_version_that_no_tar_can_name_is_left_out(shop, tmp_path):
     done = shop("export", tmp_path / "b.tar", "--json")
 
     assert (done.code, done.document["left_out"][0]["reason"]) == (ExitCode.REFUSED, "name-too-long")
+
+
+@pytest.mark.parametrize("name", ["loop", "n" * 300])
+def test_given_a_place_where_no_file_can_be_when_exported_then_it_says_so(shop, tmp_path, name):
+    shop.publish()
+    (tmp_path / "loop").symlink_to("loop")
+
+    done = shop("export", tmp_path / name, "--json")
+
+    assert (done.code, done.error["kind"]) == (ExitCode.USAGE, "usage")
+    assert name in done.error["message"]

@@ -485,3 +485,56 @@ def test_into_a_real_server_and_out_of_it(shop, s3, archive, tmp_path):
     assert verdicts(done) == [("changed", None)] * 2
     assert verdicts(again) == [("unchanged", None)] * 2
     assert (tmp_path / "out.tar").read_bytes() == archive.read_bytes()
+
+
+# -- odd files, and a stderr that is one object --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "kind"),
+    [
+        ("n" * 300, ExitCode.USAGE, "input"),
+        ("loop", ExitCode.USAGE, "input"),
+        ("file/below", ExitCode.NOT_FOUND, "not-found"),
+        ("nothing", ExitCode.NOT_FOUND, "not-found"),
+        ("", ExitCode.USAGE, "usage"),
+    ],
+)
+def test_given_a_place_where_no_file_can_be_when_imported_then_it_says_so(shop, tmp_path, name, code, kind):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").write_text("x")
+
+    done = shop("import", tmp_path / name, "--yes", "--json")
+
+    assert (done.code, done.error["kind"]) == (code, kind)
+
+
+def test_given_a_store_that_is_away_when_imported_with_json_then_the_answer_says_that_it_ended_early(
+    shop, tmp_path
+):
+    source = Shop()
+    for number in range(5):
+        source.publish(bundle(who=identity(key=f"{number:016x}")))
+    source("export", tmp_path / "five.tar")
+    shop.faulty.script(Fault("get", Fails(ErrorKind.UNAVAILABLE), key="*/bundle.json", times=1000))
+
+    done = shop("import", tmp_path / "five.tar", "--yes", "--json")
+
+    assert (done.code, done.stderr) == (ExitCode.UNAVAILABLE, "")
+    assert done.document["is_cut_short"] is True
+    assert len(done.document["results"]) == 3
+    assert "does not answer" in shop("import", tmp_path / "five.tar", "--yes").stderr
+
+
+def test_something_between_two_members_is_found(shop, archive):
+    """Padding is no place for a second reader's bytes."""
+    body = bytearray(archive.read_bytes())
+    size = int(body[124:136].rstrip(b"\0 "), 8)
+    assert size % 512, "the manifest does not fill its last block"
+    body[512 + size] = 1
+    archive.write_bytes(bytes(body))
+
+    done = shop("import", archive, "--yes", "--json")
+
+    assert (done.code, done.error["kind"]) == (ExitCode.CORRUPT, "export-not-a-tar")
+    assert stored(shop) == {}

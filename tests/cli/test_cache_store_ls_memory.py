@@ -112,7 +112,7 @@ def test_what_could_not_be_read_is_asked_for_again(kept):
         lambda file: file.write_bytes(b""),
         lambda file: file.write_bytes(b"\xff\xfe not ours \n" * 9),
         lambda file: file.write_bytes(b"[" * 100_000),
-        lambda file: file.write_bytes(file.read_bytes().replace(b"ls-memory/v1", b"ls-memory/v0")),
+        lambda file: file.write_bytes(file.read_bytes().replace(b"ls-memory/v2", b"ls-memory/v0")),
         lambda file: file.write_bytes(file.read_bytes()[:-40]),
         lambda file: file.write_bytes(file.read_bytes().splitlines(keepends=True)[0] + b'["x", 1, []]\n3\n'),
         lambda file: (file.unlink(), file.mkdir()),
@@ -151,3 +151,17 @@ def test_another_endpoint_is_another_store(kept):
     ls(kept)
 
     assert kept.requests == {"list": 1, "get": 3}
+
+
+@pytest.mark.parametrize("value", [5, True, ["x"], {}, 1e400])
+@pytest.mark.parametrize("at", range(18))
+def test_given_a_value_that_no_bundle_has_when_listed_then_it_is_a_miss(kept, at, value):
+    [file] = kept.home.rglob("*.jsonl")
+    head, *lines = file.read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    for row in rows:
+        row[2][at] = value if value != 5 or not isinstance(row[2][at], (int, float)) else "five"
+    file.write_text("\n".join([head, *map(json.dumps, rows)]) + "\n")
+
+    assert ls(kept, "--sort", "model,epoch,took") != []
+    assert [row["model"] for row in ls(kept, "--model", "M")] == ["m", "m"]

@@ -112,7 +112,10 @@ def test_given_a_clock_a_day_behind_when_listed_then_it_is_said(shop):
     shop.clock.advance(DAY_S)
     shop.publish()
 
-    assert "clock is at least 24h00m behind" in shop("ls", "--json", clock=behind).stderr
+    assert "clock is at least 24h00m behind" in shop("ls", clock=behind).stderr
+    done = shop("ls", "--json", clock=behind)
+    assert (done.document["clock_behind_s"], done.stderr) == (pytest.approx(86400, abs=10), "")
+    assert "clock_behind_s" not in shop("ls", "--json").document
     assert shop("ls", "--json").stderr == ""
 
 

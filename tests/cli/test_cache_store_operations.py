@@ -283,3 +283,40 @@ def test_ctrl_c_between_copy_and_swap_leaves_the_bundle(shop):
 
     assert done.code == ExitCode.INTERRUPTED
     assert register(shop, address) == before
+
+
+@pytest.mark.parametrize("bad", ["x" * 65_537, "half a \udce9 character"])
+@pytest.mark.parametrize("option", ["--reason", "--by"])
+@pytest.mark.parametrize("command", ["retire", "quarantine", "restore", "unlock", "verify"])
+def test_words_that_no_reader_takes_are_wrong_usage(shop, command, option, bad):
+    address = shop.publish()
+    shop.claim()
+    before = {one.key: one.etag for one in shop.memory.list("")}
+    words = {"--reason": "why", "--by": "ann"} | {option: bad}
+
+    done = shop(
+        command, *(["--repair"] if command == "verify" else []), address, "--yes", "--json",
+        *(word for pair in words.items() for word in pair),
+    )  # fmt: skip
+
+    assert (done.code, done.error["kind"]) == (ExitCode.USAGE, "usage")
+    assert option in done.error["message"]
+    assert {one.key: one.etag for one in shop.memory.list("")} == before
+
+
+def test_a_user_name_that_is_not_utf_8_is_wrong_usage(shop):
+    environ = {"AUTOTUNE_STORE": "s3://models/autotune", "USER": "ann\udce9"}
+
+    assert shop("retire", shop.publish(), "--reason", "x", "--yes", environ=environ).code == ExitCode.USAGE
+
+
+def test_given_a_lost_blob_when_restored_then_it_says_which(shop):
+    address = shop.publish_beside()
+    shop("retire", address, "--reason", "x", "--yes")
+    for entry in [one for one in shop.memory.list("") if "/blobs/" in one.key]:
+        shop.memory.delete(entry.key)
+
+    done = shop("restore", address, "--reason", "x", "--yes", "--json")
+
+    assert (done.code, done.document["results"][0]["reason"]) == (ExitCode.CORRUPT, "blob-missing")
+    assert shop("show", address, "--json").document["state"] == "tombstone"

@@ -6,6 +6,7 @@ from tests.cli.test_cache_store_claims import WithoutDate
 
 from cache_store.cli.app import run
 from cache_store.errors import ErrorKind
+from cache_store.exit_codes import ExitCode
 from cache_store.objects.open_url import open_store
 from cache_store.tally import MAX_GROUPS, MAX_NAME, OTHERS, Counted, Prices, Tally, estimate
 from cache_store.testing.faulty import Fails, Fault
@@ -213,3 +214,11 @@ def test_records_that_name_anything_do_not_grow_for_ever(shop):
 
     assert len(uses.outcomes) == MAX_NAMES + 1
     assert uses.outcomes["(others)"] == 50
+
+
+def test_given_a_claim_that_may_not_be_read_when_counted_then_the_status_says_so(shop):
+    shop.claim()
+    shop.publish(bundle(who=identity(H200)))
+    shop.faulty.script(Fault("get", Fails(ErrorKind.DENIED), key="*/claim.json", times=10))
+
+    assert shop("stats").code == ExitCode.DENIED

@@ -37,6 +37,8 @@ def test_the_page_when_followed_word_by_word_then_the_pod_finds_its_kernels_and_
     make_bucket(minio.server, "models")
     for said_on_the_page in ("url", "region", "existingSecret"):
         del own["store"][said_on_the_page]
+    # helm reads --set after --set-json: what the page sets is replaced in its own words
+    repository = own["image"].pop("repository")
     facts = own.pop("gpu")["facts"]
     readers_own = [*flags_of(own), f"--set-literal=gpu.facts={facts}", "--wait"]
     environ = {**kubectl.environ, **minio.settings}
@@ -58,6 +60,7 @@ def test_the_page_when_followed_word_by_word_then_the_pod_finds_its_kernels_and_
             # the deployment that a reader has already
             models.apply(deployment("qwen3", pod_spec(engine(engine_image)), labels={}))
             models.wait_rolled_out("qwen3")
+            block = block.replace("registry.example.com/autotune-cache", repository)  # noqa: PLW2901 -- the reader's own registry
             run(f"{block.rstrip()} {shlex.join(readers_own)}")
             continue
         if block.startswith("helm uninstall"):

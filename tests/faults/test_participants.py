@@ -1,5 +1,6 @@
 """Many participants on one store: exactly one tune, everybody ends with the same bytes."""
 
+import json
 import random
 import threading
 
@@ -7,7 +8,7 @@ import pytest
 from tests.bundles import bundle, identity
 
 from cache_store.bundle_json import parse_register
-from cache_store.claim import Rules
+from cache_store.claim import MAX_EPOCH, Claim, Rules, parse_claim
 from cache_store.clock import Cancelled, SystemClock, fresh_nonce
 from cache_store.coordination import Participant
 from cache_store.lookup import look_up
@@ -25,6 +26,7 @@ from cache_store.steps import (
     Unpublished,
     WriteBundle,
 )
+from cache_store.testing.clock import ManualClock
 
 FAST = Rules(
     lease_s=2.0, renew_s=0.3, margin_s=0.5, max_hold_s=30.0, poll_s=0.1, start_jitter_s=0.05, cooldown_s=5.0
@@ -230,3 +232,33 @@ def test_given_lost_answers_when_a_fleet_tunes_then_one_bundle_is_ever_written(s
         else:
             assert outcome.reason.startswith("store-"), outcome
     assert isinstance(look_up(inner, identity()), Hit) == bool(written)
+
+
+@pytest.mark.parametrize("epoch", [MAX_EPOCH, MAX_EPOCH + 1, int("9" * 4299)])
+def test_given_an_epoch_that_can_grow_no_further_when_joined_then_nobody_tunes_and_it_stays(epoch):
+    """Under an epoch that began anew a group would find parts of an old tune."""
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    body = json.dumps({
+        "schema": "autotune-cache/claim/v1", "state": "released", "epoch": epoch, "counter": 1,
+        "nonce": "n", "holder": "h", "lease_s": 60.0,
+    }).encode()  # fmt: skip
+    store.put_if_absent(identity().address.claim_key, body)
+    tunes = []
+
+    outcome = join_in(store, tunes, seed=1, clock=clock, rules=Rules(), wait_s=600.0)
+
+    assert (type(outcome), outcome.reason) == (GaveUp, "claim-exhausted")
+    assert tunes == []
+    assert store.get(identity().address.claim_key, limit_bytes=10**6).body == body
+
+
+def test_given_the_last_epoch_but_one_when_joined_then_everybody_can_read_what_is_written():
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    before = Claim(state="released", epoch=MAX_EPOCH - 1, counter=1, nonce="n", holder="h", lease_s=60.0)
+    store.put_if_absent(identity().address.claim_key, before.encode())
+
+    assert isinstance(join_in(store, [], seed=1, clock=clock, rules=Rules(), tune_s=0.0), Published)
+    assert parse_claim(store.get(identity().address.claim_key, limit_bytes=10**6).body).epoch == MAX_EPOCH
+    assert isinstance(look_up(store, identity()), Hit)

@@ -72,6 +72,13 @@ def test_given_a_write_meanwhile_when_placed_then_it_stays(first, then, outcome,
     assert bucket.register == then
 
 
+def test_given_the_same_nonce_of_another_copier_when_placed_then_it_is_not_called_ours():
+    """An archive's nonce is anybody's who has the archive: only a write whose answer is unknown may be our own."""
+    bucket = Bucket()
+
+    assert isinstance(bucket.place(recheck=bucket.meanwhile(OURS)), Unchanged)
+
+
 def test_given_a_tombstone_that_is_deleted_meanwhile_when_placed_then_nothing_is_written():
     bucket = Bucket(tombstone())
 
@@ -186,6 +193,23 @@ def test_given_the_same_files_inline_when_placed_then_no_blob_is_asked_for():
     bucket.faulty.script(Fault("*", Fails(ErrorKind.DENIED), key="*/blobs/*", times=100))
 
     assert isinstance(bucket.place(LARGE), Unchanged)
+
+
+def test_given_a_lost_blob_when_the_same_files_come_inline_then_it_is_put_back():
+    bucket = Bucket(replace(BESIDE, nonce="theirs"))
+
+    assert bucket.place(is_dry=True) == Changed("published", "published", "theirs", None, is_dry=True)
+    assert bucket.place() == Changed("published", "published", "theirs")
+    assert bucket.memory.get(BLOB, limit_bytes=10**6).body == BODY
+    assert isinstance(bucket.place(), Unchanged)
+
+
+@pytest.mark.parametrize("body", [b"short", BODY + b" "])
+def test_given_a_spoiled_blob_when_the_same_files_come_inline_then_it_says_so(body):
+    bucket = Bucket(BESIDE)
+    bucket.memory.put_if_absent(BLOB, body)
+
+    assert bucket.place().reason == "blob-differs"
 
 
 @pytest.mark.parametrize("kind", [ErrorKind.DENIED, ErrorKind.UNAVAILABLE])

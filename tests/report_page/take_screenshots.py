@@ -1,6 +1,6 @@
 """Pictures of the report page for the README: a made-up fleet, read by the program, seen by Chromium.
 
-make screenshots        # writes docs/img/report-light.png and report-dark.png
+make screenshots        # writes docs/img/report-light.png, report-dark.png, report-inventory.png and report-bundle.png
 """
 
 import subprocess
@@ -20,7 +20,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         store, page_file = Path(folder) / "fleet", Path(folder) / "fleet.html"
         store.mkdir()
-        fill = [sys.executable, "-m", "benchmarks.large_bucket", store.as_uri(), "160", "--records", "400"]
+        fill = [sys.executable, "-m", "benchmarks.large_bucket", store.as_uri(), "160", "--records", "900"]
         subprocess.run(fill, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         command = [
             sys.executable,
@@ -39,9 +39,15 @@ def main():
             executable_path=str(chromium.BINARY), env=chromium.environ(), args=["--no-sandbox"]
         )
         for scheme in ("light", "dark"):
-            page = browser.new_page(viewport={"width": 1180, "height": 1180}, color_scheme=scheme)
+            page = browser.new_page(viewport={"width": 1280, "height": 1250}, color_scheme=scheme)
             page.goto(page_file.as_uri())
             page.screenshot(path=IMAGES / f"report-{scheme}.png")
+        page = browser.new_page(viewport={"width": 1280, "height": 620}, color_scheme="light")
+        page.goto(page_file.as_uri() + "#q=kimi&state=published")
+        page.locator("#inventory").evaluate("one => one.scrollIntoView()")
+        page.screenshot(path=IMAGES / "report-inventory.png")
+        page.locator("#table .open").first.click()
+        page.get_by_role("dialog").screenshot(path=IMAGES / "report-bundle.png")
         browser.close()
 
 

@@ -49,7 +49,6 @@ def test_a_store_is_what_it_does_with_conditions(stub, store, dialect, expected,
     found = probe_store(store, fresh_nonce())
     assert found.store_class is expected
     assert detail in found.detail
-    assert found.is_fit_for_tuning is (expected is StoreClass.FULL)
     assert stub.objects == {}, "the probe's object was left behind"
     assert all("/b/p/.probe/" in path for _, path, _ in stub.requests)
 

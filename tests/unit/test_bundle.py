@@ -1,6 +1,7 @@
 """bundle.json is read with suspicion: size, depth, schema, digests, names and identity, in this order."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -136,3 +137,19 @@ def test_contents_that_fit_ride_inline_and_larger_ones_become_blobs(monkeypatch)
 def test_a_rank_file_that_is_no_text_is_refused():
     with pytest.raises(BadBundle, match="UTF-8"):
         pack({"rank0.json": b"\xff\xfe"})
+
+
+def test_blobs_are_limited_as_a_whole_and_only_those_that_some_rank_uses():
+    digests = [module.digest_of(str(number).encode()) for number in range(32)]
+    made = replace(
+        bundle(),
+        ranks={f"rank_tp{number}_pp0_dp0.json": digest for number, digest in enumerate(digests)},
+        files={},
+        blobs={**dict.fromkeys(digests, module.MAX_FILE_BYTES), "f" * 64: module.MAX_FILE_BYTES},
+    )
+    one_more = replace(
+        made, ranks={**made.ranks, "rank_tp32_pp0_dp0.json": "e" * 64}, blobs={**made.blobs, "e" * 64: 1}
+    )
+
+    assert parse_register(made.encode()) == made
+    assert refused(one_more.encode()) == "bundle-too-large"

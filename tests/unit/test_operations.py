@@ -5,11 +5,11 @@ import random
 from dataclasses import replace
 
 import pytest
-from tests.bundles import H200, bundle, identity, tombstone
+from tests.bundles import H200, bundle, identity, rank_file, tombstone
 
-from cache_store.bundle import Bundle, Tombstone
+from cache_store.bundle import Bundle, Tombstone, digest_of
 from cache_store.bundle_json import parse_register
-from cache_store.claim import MAX_CLAIM_BYTES, Claim, parse_claim
+from cache_store.claim import MAX_CLAIM_BYTES, MAX_EPOCH, Claim, parse_claim
 from cache_store.errors import ErrorKind
 from cache_store.objects import Missing, StoredObject
 from cache_store.objects.memory import MemoryStore
@@ -30,6 +30,7 @@ class Desk:
         self.memory = MemoryStore(self.clock)
         self.store = FaultyStore(self.memory, clock=self.clock)
         self.nonces = (f"op{number}" for number in range(1000))
+        self.order = Order("ann", "bad tactic")
 
     def put(self, key, body):
         self.memory.put_if_absent(key, body)
@@ -42,7 +43,7 @@ class Desk:
     def do(self, name, *, is_dry=False, **options):
         operator = Operator(
             PLACE,
-            Order("ann", "bad tactic", is_dry),
+            replace(self.order, is_dry=is_dry),
             rng=random.Random(1),
             nonce=lambda: next(self.nonces),
             now=self.clock.now,
@@ -397,3 +398,66 @@ def test_given_a_copy_that_somebody_kept_before_then_it_is_good(desk):
     desk.put(f"{PLACE}/retired/nnnnnnnn.json", was.encode())
 
     assert isinstance(desk.do("retire"), Changed)
+
+
+# -- what lies beside, and what could not be read again ------------------------------------------------------------
+
+BODY = rank_file()
+DIGEST = digest_of(BODY)
+
+
+@pytest.mark.parametrize(
+    ("left", "reason"),
+    [
+        (None, "blob-missing"),
+        (BODY[:-1], "bundle-digest-mismatch"),
+        (BODY + b" ", "blob-too-large"),
+        (BODY, None),
+    ],
+)
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_given_a_spoiled_blob_when_restored_then_the_tombstone_stays(desk, left, reason, is_dry):
+    made = replace(bundle(), files={}, blobs={DIGEST: len(BODY)})
+    desk.put(PLACE.bundle_key, made.encode())
+    desk.do("retire")
+    if left is not None:
+        desk.put(PLACE.blob_key(DIGEST), left)
+
+    done = desk.do("restore", is_dry=is_dry)
+
+    assert getattr(done, "reason", None) == reason
+    assert isinstance(desk.register, Tombstone if reason or is_dry else Bundle)
+
+
+@pytest.mark.parametrize("reason", ["x" * 70_000, "half a \udce9 character"])
+@pytest.mark.parametrize("name", ["retire", "quarantine", "restore"])
+def test_given_words_that_no_reader_takes_when_operated_then_nothing_is_written(desk, name, reason):
+    desk.publish()
+    if name == "restore":
+        desk.do("retire")
+    before = desk.bytes_of("bundle.json")
+    desk.order = Order("ann", reason)
+
+    assert desk.do(name).reason in ("unwritable", "bundle-corrupt")
+    assert desk.bytes_of("bundle.json") == before
+
+
+@pytest.mark.parametrize("epoch", [MAX_EPOCH, MAX_EPOCH + 1, 10**300])
+def test_given_an_epoch_that_can_grow_no_further_when_unlocked_then_it_is_refused(desk, epoch):
+    body = json.dumps({**json.loads(held().encode()), "epoch": epoch}).encode()
+    desk.put(PLACE.claim_key, body)
+
+    assert desk.do("unlock").reason == "claim-exhausted"
+    assert desk.bytes_of("claim.json") == body
+
+
+def test_given_the_last_epoch_but_one_when_unlocked_then_its_claim_can_be_read(desk):
+    desk.put(PLACE.claim_key, held(epoch=MAX_EPOCH - 1, counter=MAX_EPOCH).encode())
+
+    assert isinstance(desk.do("unlock"), Changed)
+    assert desk.claim.epoch == MAX_EPOCH
+
+
+def held(**changes):
+    fields = {"state": "held", "epoch": 1, "counter": 1, "nonce": "n", "holder": "pod-a", "lease_s": 60.0}
+    return Claim(**(fields | changes))

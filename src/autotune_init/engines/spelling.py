@@ -14,8 +14,6 @@ from autotune_init.engines.sglang_serve import PROGRAM, parsers_argv
 from autotune_init.engines.sglang_versions import BY_VERSION
 from cache_store.dataclass import replace
 
-MAX_CONFIG_FILE_BYTES = 256 * 1024
-
 TextReader = Callable[[str], str]
 
 

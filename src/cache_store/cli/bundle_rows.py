@@ -102,7 +102,7 @@ def contents_view(reading: Reading) -> View:
     if bundle:
         made = bundle.provenance
         told |= {
-            "model": model_of(bundle),
+            "model": model_of(bundle.identity),
             "engine": engine_of(bundle),
             "ranks": len(bundle.ranks),
             "entries": bundle.coverage.entries,
@@ -121,10 +121,8 @@ def contents_view(reading: Reading) -> View:
 
 def model_of_register(register: Bundle | Tombstone | None) -> str | None:
     """Of what was taken out of service, too: its tombstone has the identity, unless nobody could read that."""
-    if register is None or isinstance(register, Bundle):
-        return model_of(register) if register else None
-    path = register.identity.key_inputs.get("model_path") if register.identity else None
-    return None if path is None else str(path)
+    identity = register.identity if register else None
+    return model_of(identity) if identity else None
 
 
 def state_without_bundle(row: Row) -> str:

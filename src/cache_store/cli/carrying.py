@@ -107,11 +107,13 @@ def deliver(
         for parcel in parcels():
             outcome = _placed(placer, parcel)
             outcomes.append((parcel.address, outcome))
-            if sys.stderr.isatty() and not request.is_dry:
+            if sys.stderr.isatty() and not (request.is_dry or session.is_json):
                 output.tell(outcome_line(request, parcel.address, outcome))
             unanswered = unanswered + 1 if isinstance(outcome, Refused) and outcome.reason in _AWAY else 0
             if unanswered == UNANSWERED:
-                output.tell("the store does not answer; what follows was not tried: run it again")
+                more["is_cut_short"] = True
+                if not session.is_json:
+                    output.tell("the store does not answer; what follows was not tried: run it again")
                 break
     except (KeyboardInterrupt, Cancelled, StoreError):
         if not session.is_json:  # whose stderr is one JSON object

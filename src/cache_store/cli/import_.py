@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -55,12 +56,12 @@ def import_(session: Session, file: str, *, over_retired: bool, is_confirmed: bo
     request = Request("import", "imported", (), "", None, is_confirmed, is_dry)
     refuse_unconfirmed(request)
     path = Path(file)
-    if not path.exists():
-        raise Problem("not-found", f"{file}: there is no such file", ExitCode.NOT_FOUND)
-    if not path.is_file():
-        raise Problem("usage", f"{file} is no regular file; it is read more than once", ExitCode.USAGE)
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Problem("usage", f"{file} is no regular file; it is read more than once", ExitCode.USAGE)
         archive = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Problem("not-found", f"{file}: there is no such file", ExitCode.NOT_FOUND) from error
     except OSError as error:
         raise Problem("input", f"{file}: {error.strerror}", ExitCode.USAGE) from error
     with archive, session.plain_store() as adapter:

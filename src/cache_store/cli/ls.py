@@ -124,11 +124,11 @@ def ls(
     if orders:
         views = in_order(views, orders)
     if session.is_json:
-        output.emit_json(_document(url, views, inventory))
+        output.emit_json(_document(url, views, inventory, now))
     else:
         _print(url, views, is_long=is_long, is_sorted=bool(orders))
         _tell_foreign(inventory)
-    _tell_clock(inventory, now)
+        _tell_clock(inventory, now)
     is_denied = any(view["problem"] == f"store-{ErrorKind.DENIED.value}" for view in views)
     return ExitCode.DENIED if is_denied else ExitCode.OK
 
@@ -214,8 +214,8 @@ def _wanted_views(
     return views
 
 
-def _document(url: str, views: list[View], inventory: Inventory) -> View:
-    foreign = inventory.foreign
+def _document(url: str, views: list[View], inventory: Inventory, now: datetime) -> View:
+    foreign, behind_s = inventory.foreign, _clock_behind_s(inventory, now)
     return {
         "schema": SCHEMA,
         "store": url,
@@ -225,6 +225,7 @@ def _document(url: str, views: list[View], inventory: Inventory) -> View:
             "size_bytes": foreign.size_bytes,
             "examples": list(foreign.examples),
         },
+        **({"clock_behind_s": behind_s} if behind_s is not None else {}),
     }
 
 
@@ -294,10 +295,15 @@ def _tell_foreign(inventory: Inventory) -> None:
         output.tell(f"{foreign.objects} foreign objects ({size}) were left alone, the first: {first}")
 
 
-def _tell_clock(inventory: Inventory, now: datetime) -> None:
+def _clock_behind_s(inventory: Inventory, now: datetime) -> float | None:
     """An object from the future is a clock that is wrong here: every age is too small then, at the least by this."""
     behind_s = (inventory.newest - now).total_seconds() if inventory.newest is not None else 0.0
-    if behind_s > CLOCKS_DIFFER_S:
+    return behind_s if behind_s > CLOCKS_DIFFER_S else None
+
+
+def _tell_clock(inventory: Inventory, now: datetime) -> None:
+    behind_s = _clock_behind_s(inventory, now)
+    if behind_s is not None:
         output.tell(
             f"this computer's clock is at least {output.for_people_seconds(behind_s)} behind the store's: "
             "ages are too small by that"

@@ -20,6 +20,7 @@ from cache_store.errors import ErrorKind
 from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.fitness import check_fitness
 from cache_store.identity import Address
+from cache_store.json_checks import MAX_TEXT
 from cache_store.objects import ObjectStore
 from cache_store.operate import operate
 from cache_store.operation_steps import Changed, Operation, OperationOutcome, Order, Refused, Unchanged
@@ -75,17 +76,18 @@ def carry_out(session: Session, request: Request, choose: Callable[[Operator], O
     """At each address in turn; one that is refused does not stop the others. Raises `Problem` and `StoreError`."""
     if not (request.is_confirmed or request.is_dry) and not is_asking_possible():
         raise Problem("usage", f"{request.name} changes things: pass --yes (or --dry-run)", ExitCode.USAGE)
+    order = order_of(session, request.by, request.reason)
     with session.plain_store() as adapter:
         store = session.patient(adapter)
         addresses = list(dict.fromkeys(resolve(store, text) for text in request.addresses))
         if not (request.is_confirmed or request.is_dry):
-            would_change = _ask(session, request, store, addresses, choose)
+            would_change = _ask(session, request, order, store, addresses, choose)
             # to what comes meanwhile nobody agreed
             request = request if would_change else replace(request, is_dry=True)
         if not request.is_dry:
             refuse_unfit(store, adapter, session.nonce())
         outcomes = [
-            (address, _one(session, request, store, address, choose, is_dry=request.is_dry))
+            (address, _one(session, replace(order, is_dry=request.is_dry), store, address, choose))
             for address in addresses
         ]
         url = store.url
@@ -96,19 +98,30 @@ def is_asking_possible() -> bool:
     return sys.stdin.isatty()
 
 
+def order_of(session: Session, by: str | None, reason: str) -> Order:
+    """Who wants it and why, so that every reader can read it. Raises `Problem`, before anything is read or written."""
+    by = by or session.environ.get("USER") or session.environ.get("LOGNAME") or "unknown"
+    for name, text in (("--reason", reason), ("--by", by)):
+        if len(text) > MAX_TEXT:
+            told = f"{name} has {len(text)} characters; the limit is {MAX_TEXT}"
+            raise Problem("usage", told, ExitCode.USAGE)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise Problem("usage", f"{name} is not UTF-8", ExitCode.USAGE) from None
+    return Order(by, reason)
+
+
 def _one(
     session: Session,
-    request: Request,
+    order: Order,
     store: ObjectStore,
     address: Address,
     choose: Callable[[Operator], Operation],
-    *,
-    is_dry: bool,
 ) -> OperationOutcome:
-    by = request.by or session.environ.get("USER") or session.environ.get("LOGNAME") or "unknown"
     operator = Operator(
         address,
-        Order(by, request.reason, is_dry),
+        order,
         rng=session.rng,
         nonce=session.nonce,
         now=session.clock.now,
@@ -119,14 +132,16 @@ def _one(
 def _ask(
     session: Session,
     request: Request,
+    order: Order,
     store: ObjectStore,
     addresses: Sequence[Address],
     choose: Callable[[Operator], Operation],
 ) -> bool:
     """Whether there is something to do; nobody is asked where not. Raises `Problem` for a no, `click.Abort` for Ctrl-C."""
+    dry = replace(order, is_dry=True)
     would_change = False
     for address in addresses:
-        outcome = _one(session, request, store, address, choose, is_dry=True)
+        outcome = _one(session, dry, store, address, choose)
         would_change = would_change or isinstance(outcome, Changed)
         output.tell(outcome_line(request, address, outcome))
     if would_change:

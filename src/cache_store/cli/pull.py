@@ -38,7 +38,8 @@ pull 0123 ~/.cache/flashinfer/autotune/0.7.2/sm90/0123456789abcdef --dry-run
 @store_options
 @click.pass_obj
 def pull(session: Session, address: str, directory: Path, *, force: bool, is_dry: bool) -> int:
-    """Write the rank files of the bundle at ADDRESS into DIRECTORY, as the init container would.
+    """Write the files of the bundle at ADDRESS into DIRECTORY, as the init container would into the engine's own: rank
+    files, or entries/ and manifest.json of FlashInfer's own store (DIRECTORY is its v2/<hash>).
 
     The bundle is checked as `verify` does it. All files are written or none; where one is there and differs, nothing is
     done without --force. What else is in DIRECTORY stays. ADDRESS is a full address, or the beginning of a key that fits
@@ -50,7 +51,7 @@ def pull(session: Session, address: str, directory: Path, *, force: bool, is_dry
     if isinstance(found, LeftOut):
         raise Problem(found.reason, f"{found.address}: {found.detail}", status_of(found.reason))
     try:
-        plan = place_files(directory, found.contents, nonce=session.nonce(), may_replace=force, is_dry=is_dry)
+        plan = place_files(directory, found.placed, nonce=session.nonce(), may_replace=force, is_dry=is_dry)
     except Unplaceable as problem:
         code = ExitCode.REFUSED if problem.reason == "file-differs" else ExitCode.INTERNAL
         raise Problem(problem.reason, problem.detail, code) from None

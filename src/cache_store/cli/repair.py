@@ -8,15 +8,15 @@ from functools import partial
 from cache_store.bundle import digest_of
 from cache_store.cli import output
 from cache_store.cli.asking import agree
-from cache_store.cli.operating import Request, is_asking_possible, outcome_line
+from cache_store.cli.operating import Request, is_asking_possible, order_of, outcome_line
 from cache_store.cli.session import Problem, Session
 from cache_store.cli.verdicts import Verdict
-from cache_store.dataclass import dataclass
+from cache_store.dataclass import dataclass, replace
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
 from cache_store.objects import ObjectStore
 from cache_store.operate import operate
-from cache_store.operation_steps import Operation, OperationOutcome, Order, ReadRegister, Refused
+from cache_store.operation_steps import Operation, OperationOutcome, ReadRegister, Refused
 from cache_store.operations import Operator
 from cache_store.steps import Seen
 
@@ -32,8 +32,9 @@ class Repair:
     is_confirmed: bool
     is_dry: bool
 
-    def check(self) -> None:
-        """Raises `Problem` where nobody could be asked."""
+    def check(self, session: Session) -> None:
+        """Raises `Problem` where nobody could be asked, or what is to be written down could not be read."""
+        order_of(session, self.by, self.reason or "")
         if not (self.is_confirmed or self.is_dry) and not is_asking_possible():
             raise Problem("usage", "--repair changes things: pass --yes (or --dry-run)", ExitCode.USAGE)
 
@@ -63,10 +64,9 @@ def retire_corrupt(
 def _retire(
     session: Session, store: ObjectStore, repair: Repair, verdict: Verdict, *, is_dry: bool
 ) -> OperationOutcome:
-    by = repair.by or session.environ.get("USER") or session.environ.get("LOGNAME") or "unknown"
     operator = Operator(
         verdict.address,
-        Order(by, repair.reason_for(verdict), is_dry),
+        replace(order_of(session, repair.by, repair.reason_for(verdict)), is_dry=is_dry),
         rng=session.rng,
         nonce=session.nonce,
         now=session.clock.now,

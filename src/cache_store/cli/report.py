@@ -64,9 +64,10 @@ def report(session: Session, file: str) -> int:
                 {"kind": one.kind, "address": one.address, "detail": one.detail} for one in page.troubles
             ],
             "starts": page.starts.records,
+            "unread_starts": page.starts.unread,
         })  # fmt: skip
     else:
-        told = f"{len(page.workloads)} workloads, {len(page.troubles)} of them need attention"
+        told = f"workloads: {len(page.workloads)}, need attention: {page.needs_attention}"
         output.tell(f"{file}: {output.for_people_bytes(len(body))}, {told}")
     return ExitCode.DENIED if gathered.is_denied else ExitCode.OK
 

@@ -1,51 +1,32 @@
-"""From a bucket to what the fleet page shows: reads registers, claims and records, and puts them into the page's words."""
+"""From a bucket to what the fleet page shows: reads registers, claims and records."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from functools import partial
-from typing import Any
 
 from cache_store import __version__
-from cache_store.bundle import MAX_REGISTER_BYTES, Bundle
+from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli.bundle_rows import state_without_bundle
-from cache_store.cli.output import escape, for_people_seconds, shortened
+from cache_store.cli.fleet_workload import KINDS, Looked, look_at
+from cache_store.cli.page_text import moment_of, page_text
 from cache_store.cli.progress import progress
 from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
-from cache_store.cli.views import Reading, claim_view, engine_of, reading_of, text_of_input
+from cache_store.cli.views import Reading, Unread, claim_view, reading_of
 from cache_store.collect_on_store import read_record
-from cache_store.dataclass import dataclass, replace
-from cache_store.errors import StoreError
-from cache_store.fleet_page import MAX_TEXT, UNKNOWN, FleetPage, Starts, Trouble, Workload, counts_of
+from cache_store.dataclass import dataclass, field, replace
+from cache_store.errors import ErrorKind, StoreError
+from cache_store.fleet_page import FleetPage, Met, Starts, Workload, counts_of
 from cache_store.inventory import Row
+from cache_store.known_bad_words import PREFIX
 from cache_store.objects import Missing, ObjectStore
-from cache_store.use_record import FOLDER
+from cache_store.use_record import FOLDER, WARM, UseRecord
 from cache_store.uses import Uses
 
-_STANDINGS = {
-    "tombstone": "retired",
-    "quarantined": "quarantined",
-    "claimed-only": "tuning",
-    "orphaned": "unreadable",
-    "unreadable": "unreadable",
-}
-# what waits for somebody first
-_KINDS = ("stale", "failed", "unreadable", "quarantined")
-_FACTS_OF_TUNE = (
-    "created_at", "holder", "tuner", "verified", "engine_version", "image", "driver", "program", "restored_by", "restored_at",
-    "restored_why",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What one address adds to the page."""
-
-    workload: Workload
-    troubles: tuple[Trouble, ...]
-    is_denied: bool
+MAX_MET = 5
 
 
 @dataclass(frozen=True)
@@ -64,29 +45,37 @@ def gather(store: ObjectStore, now: datetime) -> Gathered:
         for one in in_parallel(partial(_look, store, now), inventory.rows, at_once=MANY):
             looked.append(one)
             advance()
-    workloads = tuple(_with_gpus([one.workload for one in looked]))
+    troubles = (each for one in looked for each in one.troubles)
+    starts, is_denied = _starts(store)
     page = FleetPage(
-        store=_text(store.url),
+        store=page_text(store.url),
         written_at=now,
         program=__version__,
-        workloads=workloads,
-        troubles=tuple(
-            sorted((each for one in looked for each in one.troubles), key=lambda one: _KINDS.index(one.kind))
-        ),
-        starts=_starts(store),
+        workloads=tuple(_named([one.workload for one in looked])),
+        troubles=tuple(sorted(troubles, key=lambda one: KINDS.index(one.kind))),
+        starts=starts,
         objects=sum(row.objects for row in inventory.rows),
         size_bytes=sum(row.size_bytes for row in inventory.rows),
         foreign=inventory.foreign.objects,
-        counts=counts_of(workloads),
+        counts=counts_of(one.state for one in looked),
     )
-    return Gathered(page, any(one.is_denied for one in looked))
+    return Gathered(page, is_denied or any(one.is_denied for one in looked))
 
 
-def _with_gpus(workloads: list[Workload]) -> Iterator[Workload]:
-    """Who has no bundle has its environment's name alone: another of the same environment tells the GPU's own."""
-    gpus = {_environment(one): one.gpu for one in workloads if one.state == "published"}
+def _named(workloads: list[Workload]) -> Iterator[Workload]:
+    """Who has no bundle knows its key and its environment's name: another of the same key tells the model, one of the same
+    environment the GPU's own name. Where nobody does, the key stands in for the model.
+    """
+    models = {_key(one): one.model for one in workloads if one.model}
+    gpus = {_environment(one): one.gpu for one in workloads if one.model}
     for one in workloads:
-        yield replace(one, gpu=gpus.get(_environment(one), one.gpu))
+        model = one.model or models.get(_key(one), "")
+        gpu = gpus.get(_environment(one), one.gpu)
+        yield replace(one, model=model or f"key {_key(one)[:12]}", gpu=gpu, is_named=bool(model))
+
+
+def _key(one: Workload) -> str:
+    return one.address.split("/")[2]
 
 
 def _environment(one: Workload) -> str:
@@ -98,153 +87,80 @@ def _look(store: ObjectStore, now: datetime, row: Row) -> Looked:
     if row.bundle is not None:
         answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
         reading = reading_of(row.address, answer, has_claim=row.claim is not None)
-    claim: dict[str, Any] | None = None
+    claim = None
     if row.claim is not None:
         found = read_object(store, row.address.claim_key, limit_bytes=MAX_READ_BYTES)
         claim = None if isinstance(found, Missing) else claim_view(found, now, Rules())
-    troubles = (*_of_register(row, reading), *(() if reading.bundle else _of_claim(row, claim)))
-    return Looked(_workload(row, reading, claim, now), troubles, reading.is_denied)
+    return look_at(row, reading, claim, now)
 
 
-def _workload(row: Row, reading: Reading, claim: dict[str, Any] | None, now: datetime) -> Workload:
-    bundle, tombstone = reading.bundle, reading.tombstone
-    identity = bundle.identity if bundle else tombstone.identity if tombstone else None
-    metadata = identity.metadata if identity else {}
-    model = identity.key_inputs.get("model_path") if identity else None
-    entry = row.bundle or row.claim
-    note = ""
-    if tombstone:
-        note = f"{tombstone.reason} (by {tombstone.retired_by})"
-    elif reading.problem:
-        note = f"{reading.problem}: {reading.detail}"
-    elif claim and claim["verdict"] in ("held", "cooling-down"):
-        note = f"{claim['why']}: {claim['holder'] or UNKNOWN}"
-    written = _moment(bundle.provenance.created_at) if bundle else None
-    written = written or (entry.last_modified if entry else None)
-    return Workload(
-        address=str(row.address),
-        state=reading.state,
-        standing=bundle.coverage.completeness if bundle else _STANDINGS[reading.state],
-        model=_text(model or UNKNOWN),
-        gpu=_text(metadata.get("gpu") or row.address.environment[:-13]),
-        flashinfer_version=row.address.flashinfer_version,
-        engine=_text(engine_of(bundle)) if bundle else "",
-        made_by=_text(bundle.provenance.holder) if bundle else "",
-        # a clock that is wrong must not stretch the timeline by centuries
-        at=None if written is None else min(written, now + timedelta(days=1)),
-        size_bytes=row.size_bytes,
-        ranks=len(bundle.ranks) if bundle else 0,
-        entries=bundle.coverage.entries if bundle else 0,
-        tune_s=bundle.provenance.tune_s if bundle else 0.0,
-        note=_text(note),
-        facts=tuple(
-            (section, _text(name), _text(value)) for section, name, value in _facts(reading, claim) if value
-        ),
-    )
+@dataclass
+class _Records:
+    """Sums so far. `refused`: could not be read, while others can."""
+
+    uses: Uses = field(default_factory=Uses)
+    refused: int = 0
+    is_denied: bool = False
+    first: datetime | None = None
+    last: datetime | None = None
+    days: Counter[tuple[date, str]] = field(default_factory=Counter)
+    met: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, record: UseRecord | Unread | None) -> None:
+        if isinstance(record, Unread):
+            self.refused += 1
+            self.is_denied = self.is_denied or record.kind is ErrorKind.DENIED
+            return
+        self.uses.add(record)
+        if record is None:
+            return
+        at = moment_of(record.at)
+        if at is not None:
+            self.first = min(at, self.first or at)
+            self.last = max(at, self.last or at)
+            self.days[at.date(), "warm" if record.outcome in WARM else "cold"] += 1
+        if record.reason.startswith(PREFIX) and record.address and record.reason in self.uses.reasons:
+            addresses = self.met.setdefault(record.reason, [])
+            if len(addresses) < MAX_MET and str(record.address) not in addresses:
+                addresses.append(str(record.address))
 
 
-def _moment(text: str | None) -> datetime | None:
-    """When it was tuned, which a copy in another bucket keeps; None where that is not said."""
-    try:
-        # Python 3.10 knows no Z
-        told = datetime.fromisoformat((text or "").replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return told if told.tzinfo else None
-
-
-def _facts(reading: Reading, claim: dict[str, Any] | None) -> Iterator[tuple[str, str, str]]:
-    bundle, tombstone = reading.bundle, reading.tombstone
-    identity = bundle.identity if bundle else tombstone.identity if tombstone else None
-    if identity:
-        yield "Key", "key", identity.key
-        yield "Key", "of the text", identity.key_text
-        for name, value in identity.key_inputs.items():
-            yield "Key", name, text_of_input(value)
-        for name, told in identity.metadata.items():
-            yield "Environment", name, told
-        for name, told in identity.extra.items():
-            yield "Environment", f"extra: {name}", told
-    if bundle:
-        yield from _facts_of_bundle(bundle)
-    if tombstone:
-        yield "Taken out", "why", tombstone.reason
-        yield "Taken out", "by", tombstone.retired_by
-        yield "Taken out", "at", tombstone.retired_at or ""
-        yield "Taken out", "may be tuned again", "yes" if tombstone.may_retune else "no"
-        yield "Taken out", "copy", tombstone.retired_copy or ""
-    if claim:
-        yield (
-            "Claim",
-            "verdict",
-            f"{claim['verdict']}{', stale' if claim['is_stale'] else ''}: {claim['why']}",
-        )
-        yield "Claim", "holder", claim["holder"] or ""
-
-
-def _facts_of_bundle(bundle: Bundle) -> Iterator[tuple[str, str, str]]:
-    coverage = bundle.coverage
-    yield "Coverage", "completeness", coverage.completeness
-    for op, count in coverage.ops.items():
-        yield "Coverage", op, f"{count} entries"
-    for op, shapes in coverage.buckets.items():
-        for shape, buckets in shapes.items():
-            yield "Coverage", f"{op} {shape}", ", ".join(map(str, buckets))
-    for op, why in coverage.excluded.items():
-        yield "Coverage", f"left out: {op}", why
-    for what, why in coverage.undecided.items():
-        yield "Coverage", f"not decided: {what}", why
-    for name, digest in sorted(bundle.ranks.items()):
-        size = len(bundle.files[digest].encode()) if digest in bundle.files else bundle.blobs[digest]
-        yield "Ranks", name, f"{size} bytes, sha256 {digest[:16]}..."
-    made = bundle.provenance
-    yield "Made", "tuned in", for_people_seconds(made.tune_s)
-    for name in _FACTS_OF_TUNE:
-        yield "Made", name.replace("_", " "), getattr(made, name) or ""
-    yield "Made", "epoch, nonce", f"{bundle.epoch}, {bundle.nonce}"
-
-
-def _of_register(row: Row, reading: Reading) -> Iterator[Trouble]:
-    address = str(row.address)
-    if reading.problem:
-        yield Trouble("unreadable", address, _text(f"{reading.problem}: {reading.detail}"))
-    elif reading.state == "quarantined" and reading.tombstone:
-        yield Trouble(
-            "quarantined", address, _text(f"{reading.tombstone.reason} (by {reading.tombstone.retired_by})")
-        )
-
-
-def _of_claim(row: Row, claim: dict[str, Any] | None) -> Iterator[Trouble]:
-    if claim is None:
-        return
-    address, holder = str(row.address), claim["holder"] or UNKNOWN
-    if claim["is_stale"]:
-        since = for_people_seconds(claim["age_s"])
-        yield Trouble(
-            "stale", address, _text(f"{holder} began to tune, was last heard of {since} ago, and is gone")
-        )
-    elif claim["state"] == "failed" or claim["problem"]:
-        why = claim["error"] or claim["detail"] or claim["why"]
-        yield Trouble("failed", address, _text(f"{holder}: {why}"), tuple(map(_text, claim["tail"])))
-
-
-def _starts(store: ObjectStore) -> Starts:
-    """None, where records may not be listed: pods' policy need not allow it."""
-    uses = Uses()
+def _starts(store: ObjectStore) -> tuple[Starts, bool]:
+    """Sums, and whether a right was missing. Records may be refused where bundles are not: pods' policy need not allow it."""
+    records, problem = _Records(), ""
     try:
         keys = [entry.key for entry in store.list(FOLDER)]
-        for record in in_parallel(partial(read_record, store), keys, at_once=MANY):
-            uses.add(record)
-    except StoreError:
-        return Starts()
-    return Starts(
+        for record in in_parallel(partial(_record, store), keys, at_once=MANY):
+            records.add(record)
+    except StoreError as error:
+        problem = page_text(f"records could not all be read: {error.kind.value}", 200)
+        records.is_denied = records.is_denied or error.kind is ErrorKind.DENIED
+    uses = records.uses
+    starts = Starts(
         records=uses.records,
-        outcomes=tuple((_text(name), count) for name, count in uses.outcomes.most_common()),
-        reasons=tuple((_text(name), count) for name, count in uses.reasons.most_common()),
+        unread=uses.unread + records.refused,
+        problem=problem,
+        outcomes=tuple((page_text(name), count) for name, count in uses.outcomes.most_common()),
+        reasons=tuple((page_text(name), count) for name, count in uses.reasons.most_common()),
+        warm=sum(count for name, count in uses.outcomes.items() if name in WARM),
         saved_s=uses.saved_s,
-        tune_s=uses.tune_s,
+        first=records.first,
+        last=records.last,
+        days=dict(records.days),
+        known_bad=tuple(
+            Met(page_text(name), count, tuple(records.met.get(name, ())))
+            for name, count in uses.reasons.most_common()
+            if name.startswith(PREFIX)
+        ),
     )
+    return starts, records.is_denied
 
 
-def _text(value: object) -> str:
-    return shortened(escape(value), MAX_TEXT)
+def _record(store: ObjectStore, key: str) -> UseRecord | Unread | None:
+    """As `read_record`. Raises `StoreError` where going on with other records is pointless."""
+    try:
+        return read_record(store, key)
+    except StoreError as error:
+        if error.kind in (ErrorKind.DENIED, ErrorKind.INVALID, ErrorKind.CORRUPT):
+            return Unread(error.kind, str(error))
+        raise

@@ -8,6 +8,7 @@ another release wrote, every bundle is read.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,11 +21,12 @@ from cache_store.sha256 import sha256_hex
 from cache_store.version import __version__
 from cache_store.whole_file import whole_file
 
-SCHEMA = "autotune-cache/ls-memory/v1"
+SCHEMA = "autotune-cache/ls-memory/v2"
 MAX_FILE_BYTES = 256 * MIB
 MAX_LINE_BYTES = 64 * KIB
 # what only the bundle's own bytes decide; why another could not be read may have been the network's or the rights' doing
 _LASTING = frozenset({"published", "tombstone", "quarantined"})
+_NUMBERS = frozenset({"ranks", "entries", "epoch", "tune_s"})
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AZURE_STORAGE_ACCOUNT_NAME")
 
 
@@ -106,8 +108,21 @@ def _read(path: Path) -> dict[str, tuple[str, View]]:
                 and isinstance(row[2], list)
                 and len(row[2]) == len(CONTENTS)
             ):
-                rows[row[0]] = (row[1], dict(zip(CONTENTS, row[2], strict=True)))
+                view = dict(zip(CONTENTS, row[2], strict=True))
+                if all(map(_is_of_its_kind, view, view.values())):
+                    rows[row[0]] = (row[1], view)
     return rows
+
+
+def _is_of_its_kind(name: str, value: object) -> bool:
+    """Somebody may have changed the file: what `contents_view` cannot have made is not known."""
+    if value is None:
+        return name != "state"
+    if isinstance(value, bool):
+        return False
+    if name in _NUMBERS:
+        return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, str) and (name != "state" or value in _LASTING)
 
 
 def _head() -> list[str]:

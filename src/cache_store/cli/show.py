@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, CoverageRecord, check_content
+from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, CoverageRecord
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.addressing import resolve
@@ -27,6 +27,7 @@ from cache_store.cli.views import (
 )
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
+from cache_store.lookup import MissingBlob, fetch_content
 from cache_store.objects import Missing, ObjectStore, StoredObject
 
 SCHEMA = "autotune-cache/show/v1"
@@ -97,17 +98,11 @@ def _content(store: ObjectStore, place: Address, reading: Reading, rank: str) ->
     if rank not in bundle.ranks:
         known = ", ".join(sorted(bundle.ranks)) or "none: there was nothing to tune"
         raise Problem("not-found", f"no rank file {rank}; there are: {known}", ExitCode.NOT_FOUND)
-    digest = bundle.ranks[rank]
-    if digest in bundle.files:
-        return bundle.files[digest].encode()
-    answer = store.get(place.blob_key(digest), limit_bytes=bundle.blobs[digest])
-    if isinstance(answer, Missing):
-        raise Problem("blob-missing", f"blob {digest} is not there", ExitCode.CORRUPT)
     try:
-        check_content(answer.body, digest)
+        return fetch_content(store, place, bundle, bundle.ranks[rank])
     except BadBundle as problem:
-        raise Problem(problem.reason, problem.detail, ExitCode.CORRUPT) from None
-    return answer.body
+        kind = "blob-missing" if isinstance(problem, MissingBlob) else problem.reason
+        raise Problem(kind, problem.detail, ExitCode.CORRUPT) from None
 
 
 def _view(

@@ -64,6 +64,7 @@ class Seen:
     gpu: tuple[str, str] | None
     claim: dict[str, Any] | None
     problem: str | None
+    is_denied: bool
     reads: int
 
 
@@ -108,7 +109,7 @@ def stats(
     selection = Selection(flashinfer, arch, None, gpu)
     now = session.clock.now()
     tally, claims, problems = Tally(), Counter[str](), Counter[str]()
-    reads = 0
+    reads, is_denied = 0, False
     local: list[dict[str, Any]] = []
     gpus: dict[str, str] = {}
     with session.store() as store:
@@ -123,6 +124,7 @@ def stats(
                 if seen.gpu and len(gpus) < MAX_GROUPS:
                     gpus.update([seen.gpu])
                 reads += seen.reads
+                is_denied |= seen.is_denied
                 if seen.claim is not None:
                     claims.update([seen.claim["verdict"]] + ["stale"] * seen.claim["is_stale"])
                     if seen.claim["age_clock"] == "local" and not local:
@@ -151,7 +153,7 @@ def stats(
     else:
         output.emit_lines(_lines(document, tally, cost, is_local=bool(local)))
         tell_clock(inventory.newest, now, local)
-    return ExitCode.DENIED if problems[f"store-{ErrorKind.DENIED.value}"] else ExitCode.OK
+    return ExitCode.DENIED if is_denied else ExitCode.OK
 
 
 def _uses(store: ObjectStore, selection: Selection) -> Uses:
@@ -184,15 +186,18 @@ def _look(store: ObjectStore, now: datetime, row: Row) -> Seen:
     if row.bundle is not None:
         answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
         reading, reads = reading_of(row.address, answer, has_claim=row.claim is not None), 1
-    view = None
+    view, is_denied = None, reading.is_denied
     if row.claim is not None:
         claim = read_object(store, row.address.claim_key, limit_bytes=MAX_READ_BYTES)
         reads += 1
         if not isinstance(claim, Missing):
             view = claim_view(claim, now, Rules())
+            is_denied |= view["problem"] == f"store-{ErrorKind.DENIED.value}"
     counted, slug = _counted(row, reading), _slug(row)
     gpu = counted.groups["gpu"]
-    return Seen(counted, (slug, gpu) if gpu and gpu != slug else None, view, reading.problem, reads)
+    return Seen(
+        counted, (slug, gpu) if gpu and gpu != slug else None, view, reading.problem, is_denied, reads
+    )
 
 
 def _slug(row: Row) -> str:

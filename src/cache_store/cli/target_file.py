@@ -18,7 +18,11 @@ def target_file(file: str) -> Path:
             raise Problem("usage", f"{file} is there, and no regular file", ExitCode.USAGE)
         if not path.resolve().parent.is_dir():
             raise Problem("usage", f"{file}: there is no such directory", ExitCode.USAGE)
-    except (OSError, ValueError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # a link to itself is a RuntimeError before Python 3.13
         raise Problem(
             "usage", f"{file}: {getattr(error, 'strerror', None) or error}", ExitCode.USAGE
         ) from error

@@ -95,7 +95,7 @@ def verify(
         raise Problem("usage", "--state is for a whole bucket, without ADDRESS", ExitCode.USAGE)
     repair = Repair(reason, by, is_confirmed, is_dry) if is_repair else None
     if repair:
-        repair.check()
+        repair.check(session)
     with session.plain_store() as adapter:
         store = session.patient(adapter)
         if repair and not repair.is_dry:

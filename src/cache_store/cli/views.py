@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from cache_store.bundle import BadBundle, Bundle, Tombstone
+from cache_store.bundle import BadBundle, Bundle, IdentityRecord, Tombstone
 from cache_store.bundle_json import parse_register
 from cache_store.claim import (
     Claim,
@@ -181,9 +181,14 @@ def text_of_input(value: str | int | bool | None) -> str:
     return "none" if value is None else str(value)
 
 
-def model_of(bundle: Bundle) -> str | None:
-    path = bundle.identity.key_inputs.get("model_path")
-    return None if path is None else str(path)
+def model_of(identity: IdentityRecord) -> str | None:
+    """What is served: SGLang's input is called model_path, vLLM's model; FlashInfer's own store knows a workload's hash alone."""
+    inputs = identity.key_inputs
+    named = inputs.get("model_path") or inputs.get("model")
+    if named:
+        return str(named)
+    workload = inputs.get("workload")
+    return f"workload {str(workload)[:12]}" if workload else None
 
 
 def engine_of(bundle: Bundle) -> str:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import Any
 
-from cache_store.bundle import Bundle
+from cache_store.bundle import Bundle, digest_of
 from cache_store.claim import Claim, parse_claim
 from cache_store.steps import Adopted, GaveUp, Outcome, Published, Unpublished
 from cache_store.testing.simulation.seats import ADDRESS, Seat
@@ -38,6 +38,7 @@ class Checks:
         self._warm: set[tuple[str, str]] = set()
         self._applied_for_ops: set[str] = set()
         self._copies: dict[str, bytes] = {}
+        self._blobs: dict[str, bytes] = {}
 
     # -- the bucket ----------------------------------------------------------------------------------------------
 
@@ -46,6 +47,8 @@ class Checks:
             self._copy_changed(key, before, after)
         elif by == OPERATOR and after is not None:
             self._applied_for_ops.add(json.loads(after)["nonce"])
+        if "/blobs/" in key and after is not None:
+            self._blobs[key.rpartition("/")[2]] = after
         if key == ADDRESS.bundle_key:
             self._register_changed(before, after, by)
         elif key == ADDRESS.claim_key:
@@ -66,6 +69,7 @@ class Checks:
             if nonce in self.published:
                 raise Violation(f"{by} published the nonce {nonce} a second time")
             self.published[nonce] = after
+            self._check_blobs(after, by)
             self._applied_by[by] = nonce
         if now == "tombstone":
             self._has_tombstones = True
@@ -74,6 +78,11 @@ class Checks:
         if now == "tombstone" and was == "bundle":
             self.taken_out[json.loads(before or b"{}")["nonce"]] = self._now()
             self._check_copy(before or b"{}")
+
+    def _check_blobs(self, after: bytes, by: str) -> None:
+        for digest in json.loads(after)["blobs"]:
+            if digest_of(self._blobs.get(digest, b"")) != digest:
+                raise Violation(f"{by} published a bundle and its blob {digest[:8]} is not there")
 
     def _copy_changed(self, key: str, before: bytes | None, after: bytes | None) -> None:
         if before is not None or after is None:

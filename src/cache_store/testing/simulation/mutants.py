@@ -6,11 +6,12 @@ from collections.abc import Generator
 from typing import Any
 
 from cache_store import claim, lease
+from cache_store.blobs import NotKept
 from cache_store.claim import Claim, MayTake, MustWait
 from cache_store.coordination import Participant
 from cache_store.dataclass import replace
 from cache_store.lease import Lease
-from cache_store.register import Hit, Quarantined, RegisterState, Vacant
+from cache_store.register import Hit, Quarantined, RegisterState, Unreachable, Vacant
 from cache_store.steps import (
     Adopted,
     Done,
@@ -20,6 +21,7 @@ from cache_store.steps import (
     Seen,
     StopWork,
     Undone,
+    WriteBlob,
     WriteBundle,
     WriteClaim,
 )
@@ -43,6 +45,17 @@ class NoReadBack(Participant):
         if isinstance(answer, Done):
             return Published(bundle, answer.etag, work.blobs)
         return GaveUp("lost", "the store said so")
+
+
+class BelievesThatABlobIsThere(Participant):
+    """Takes every answer to the write of a blob for "it is there already"."""
+
+    def _keep_blobs(self, blobs: Any) -> Steps:
+        for digest, body in sorted(blobs.items()):
+            answer = yield WriteBlob(digest, body)
+            if isinstance(answer, Unreachable):
+                return NotKept(answer.reason, answer.detail)
+        return None
 
 
 class OverWhateverIsThere(Participant):
@@ -237,6 +250,7 @@ def _with_operators_who_unlock_by_delete(draws: Draws) -> Draws:
 POD_MUTANTS = (
     Mutant("bundle by a plain PUT", "breaks", Code(writes_bundle_plainly=True)),
     Mutant("no read-back of a publish", "breaks", Code(participant=NoReadBack)),
+    Mutant("no read-back of a blob", "breaks", Code(participant=BelievesThatABlobIsThere)),
     Mutant(
         "publish over a tombstone never seen",
         "breaks",

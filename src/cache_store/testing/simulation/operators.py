@@ -11,7 +11,7 @@ from cache_store.bundle_json import parse_register
 from cache_store.objects import Missing
 from cache_store.operation_steps import Changed, KeepCopy, Operation, Order, ReadCopy, ReadRegister, Refused
 from cache_store.register import Unreachable
-from cache_store.steps import Absent, Done, ReadClaim, Seen, Wait, WriteBundle, WriteClaim
+from cache_store.steps import Absent, Done, ReadBlob, ReadClaim, Seen, Wait, WriteBundle, WriteClaim
 from cache_store.testing.simulation.checks import OPERATOR
 from cache_store.testing.simulation.seats import ADDRESS
 from cache_store.testing.simulation.world import Life
@@ -79,7 +79,7 @@ def _answer(run: Run, step: Any) -> Generator[float, None, Any]:
     if isinstance(step, Wait):
         yield step.seconds
         return Done()
-    if isinstance(step, ReadRegister | ReadClaim | ReadCopy):
+    if isinstance(step, ReadRegister | ReadClaim | ReadCopy | ReadBlob):
         seen = yield from bucket.get(_key_of(step))
         if isinstance(seen, Missing):
             return Absent()
@@ -91,6 +91,8 @@ def _answer(run: Run, step: Any) -> Generator[float, None, Any]:
 
 
 def _key_of(step: Any) -> str:
+    if isinstance(step, ReadBlob):
+        return ADDRESS.blob_key(step.digest)
     if isinstance(step, KeepCopy | ReadCopy):
         return f"{ADDRESS}/{step.name}"
     return ADDRESS.bundle_key if isinstance(step, ReadRegister | WriteBundle) else ADDRESS.claim_key

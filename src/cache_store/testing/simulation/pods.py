@@ -22,6 +22,7 @@ from cache_store.steps import (
     Fit,
     GaveUp,
     Published,
+    ReadBlob,
     ReadBundle,
     ReadClaim,
     Seen,
@@ -260,8 +261,8 @@ class PodRun:
             return (
                 yield from self._read(ADDRESS.claim_key if isinstance(step, ReadClaim) else self.place.key)
             )
-        if isinstance(step, WriteBlob):
-            return Done()
+        if isinstance(step, WriteBlob | ReadBlob):
+            return (yield from self._blob(step))
         if isinstance(step, WriteBundle) and self.code.writes_bundle_plainly:
             yield 0.01
             self.bucket.put_plainly(ADDRESS.bundle_key, step.body, self.who)
@@ -272,6 +273,12 @@ class PodRun:
         if isinstance(step, WriteBundle):
             self.checks.publishes(self.who, step.base)
         return (yield from self.bucket.write(key, step.body, step.base, self.who))
+
+    def _blob(self, step: WriteBlob | ReadBlob) -> Answering:
+        key = ADDRESS.blob_key(step.digest)
+        if isinstance(step, ReadBlob):
+            return (yield from self._read(key))
+        return (yield from self.bucket.write(key, step.body, None, self.who))
 
     def _is_cut(self) -> bool:
         return self.seat.cut[0] <= self.world.now < self.seat.cut[1]
