@@ -163,7 +163,7 @@ def test_a_reader_that_leaves_and_a_narrow_encoding(start, directory):
 
 def test_a_terminal_gets_a_tree(start, directory):
     main, side = pty.openpty()
-    process = start("ls", "--store", directory.as_uri(), stdout=side, environ={"TERM": "dumb"})
+    process = start("ls", "--long", "--store", directory.as_uri(), stdout=side, environ={"TERM": "dumb"})
     os.close(side)
     seen = b""
     try:
