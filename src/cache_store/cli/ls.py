@@ -16,6 +16,7 @@ from cache_store.cli.bundle_rows import (
     Order,
     View,
     Wanted,
+    by_numbers,
     contents_view,
     in_order,
     listed_view,
@@ -123,6 +124,7 @@ def ls(
             )
     memory.save(selection.prefix, session.nonce())
     rows = [row for row in inventory.rows if selection.takes(row.address)]
+    rows.sort(key=lambda row: by_numbers(str(row.address)))
     views = _wanted_views(rows, told, wanted, now, names_only=names_only)
     if orders:
         views = in_order(views, orders)

@@ -16,6 +16,7 @@ LONGEST_S = 9999 * 86400  # a bucket may say anything; nothing real is older
 _UTC = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)\Z", re.ASCII)
 _UNCUT = 10_000  # columns: longer than any row
 
+_UNREAD: list[TextIO] = []  # streams whose readers left
 Document = Mapping[str, Any]
 Branch = Mapping[str, Any]
 
@@ -185,6 +186,12 @@ def _write(stream: TextIO, text: str) -> None:
         _nobody_reads(stream)
 
 
+def is_read() -> bool:
+    """Whether anybody is left who reads stdout, as far as writing showed."""
+    return sys.stdout not in _UNREAD
+
+
 def _nobody_reads(stream: TextIO) -> None:
+    _UNREAD.append(stream)
     # else the interpreter tries to flush the rest at exit and complains (Python docs, "Note on SIGPIPE")
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
