@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 10
     CORRUPT = 13
     DENIED = 14
+    OUTPUT = 16
     UNFIT = 21
     NOT_FOUND = 22
     REFUSED = 27
@@ -35,9 +36,10 @@ MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
         ExitCode.UNAVAILABLE: "the store did not answer properly or in time, or the bucket does not exist",
         ExitCode.CORRUPT: "a bundle is corrupt, foreign, too large or of an unknown schema",
         ExitCode.DENIED: "the store refused: the credentials lack a right",
+        ExitCode.OUTPUT: "the answer or a file could not be written on this side: a full disk, no right to write",
         ExitCode.UNFIT: "the store does not keep conditional writes: it can be read, but not tuned into",
         ExitCode.NOT_FOUND: "there is no such bundle, or no such file in it",
-        ExitCode.REFUSED: "not done: it is quarantined, has no copy, somebody changed it meanwhile, or something else is in its place",
+        ExitCode.REFUSED: "not done: it is quarantined, has no copy, somebody changed it meanwhile, something else is in its place, or you said no",
         ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     }
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +27,9 @@ def whole_file(path: Path, nonce: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temp.replace(target)
-    except BaseException:
-        temp.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temp):
+            error.filename = str(path)  # nobody knows the other name
         raise

@@ -3,7 +3,8 @@ import json
 import pytest
 from tests.servers import KEYS, free_port
 
-from cache_store.cli.diagnosis import Check, diagnose, iam_policy
+from cache_store.cli.diagnosis import S3_ACTIONS, Check, diagnose, iam_policy
+from cache_store.cli.reach import reach_of
 from cache_store.clock import SystemClock
 from cache_store.errors import ErrorKind
 from cache_store.objects import Written
@@ -114,7 +115,9 @@ def test_what_is_refused_names_the_right_that_is_missing(shop, faults, missing, 
 
     assert (done.document["missing_rights"], done.document["use"], done.code) == (missing, use, code)
     assert done.document["exit_code"] == code
-    assert done.document["policy"]["Statement"][0]["Resource"] == ["arn:aws:s3:::models"]
+    granted = [one for statement in done.document["policy"]["Statement"] for one in statement["Action"]]
+    assert granted == [S3_ACTIONS[right] for right in S3_ACTIONS if right in missing]
+    assert done.document["policy_gc"]["Statement"][0]["Resource"] == ["arn:aws:s3:::models/autotune/*"]
 
 
 def test_missing_rights_in_text_are_s3_actions_and_a_policy(shop):
@@ -123,8 +126,40 @@ def test_missing_rights_in_text_are_s3_actions_and_a_policy(shop):
     text = shop("doctor").stdout
 
     assert "missing  the right to write (s3:PutObject)" in text
-    policy = json.loads(text[text.index("{") :])
-    assert policy["Statement"][1]["Resource"] == ["arn:aws:s3:::models/autotune/*"]
+    policy, at = json.JSONDecoder().raw_decode(text, text.index("{"))
+    assert [(one["Action"], one["Resource"]) for one in policy["Statement"]] == [
+        (["s3:PutObject"], ["arn:aws:s3:::models/autotune/*"])
+    ]
+    of_gc = json.loads(text[text.index("{", at) :])
+    assert of_gc["Statement"][0]["Action"] == ["s3:DeleteObject"]
+
+
+def test_how_the_store_is_reached_is_told_without_secrets():
+    keys = {
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLEQ7DL",
+        "AWS_SECRET_ACCESS_KEY": "hunter2hunter2",
+        "AWS_REGION": "eu-west-1",
+    }
+    reach = reach_of(
+        "s3://b/p", "cache_store.objects.obstore_cloud", {**keys, "AWS_ENDPOINT_URL": "http://u:p@h:1"}
+    )
+
+    assert vars(reach) == {
+        "adapter": "obstore",
+        "endpoint": "http://h:1",
+        "region": "eu-west-1",
+        "credentials": "AWS_ACCESS_KEY_ID",
+        "access_key_end": "Q7DL",
+    }
+    profile = reach_of("s3://b/p", "cache_store.objects.fsspec_any", {"AWS_PROFILE": "x"})
+    assert (profile.adapter, profile.credentials) == ("fsspec", "AWS_PROFILE")
+    assert reach_of("s3://b", "obstore_cloud", {}).credentials == "the role of this machine"
+    assert vars(reach_of("file:///d", "cache_store.objects.directory", keys))["credentials"] is None
+    assert reach_of("gs://b", "obstore_cloud", {}).credentials == "what the client finds by itself"
+
+
+def test_rounds_of_no_race_are_wrong_usage(shop):
+    assert shop("doctor", "--race-rounds", "3").code == 2
 
 
 @pytest.mark.parametrize(
@@ -169,12 +204,18 @@ def test_a_clock_that_is_off_gets_advice(shop):
 
 
 def test_a_probe_object_that_stays_behind_is_named(shop):
-    shop.faulty.script(Fault("delete", DENIED))
+    shop.faulty.script(Fault("delete", DENIED, times=9))
 
-    done = shop("doctor", "--json")
+    done = shop("doctor", "--race", "--json")
 
-    assert (done.code, done.document["left_behind"]) == (0, ".probe/" + "0" * 32)
+    assert done.code == 0
+    left = {entry.key for entry in shop.memory.list("")}
+    assert set(done.document["left_objects"]) == left
+    assert len(left) == 2
+    assert done.document["left_behind"] in left
+    assert all(key in done.document["advice"][-1] for key in left)
     assert "lifecycle rule" in done.document["advice"][-1]
+    assert results(done)["race"] == "skipped", "each of its rounds would leave one more"
 
 
 def test_control_c_in_the_middle_leaves_nothing_behind(shop, monkeypatch):

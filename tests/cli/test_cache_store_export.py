@@ -1,5 +1,6 @@
 """export: one file that is the same for the same bundles, and holds sound ones only."""
 
+import errno
 import gzip
 import io
 import json
@@ -170,16 +171,31 @@ def test_stdout(shop):
     assert shop("export", "-", "--json").code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize("name", ["missing/b.tar", ".", "/dev/null"])
+@pytest.mark.parametrize("name", ["missing/b.tar", ".", "/dev/null", ""])
 def test_given_no_place_for_the_file_when_exported_then_it_says_so(shop, tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shop.publish()
 
     done = shop("export", name, "--json")
 
-    assert (done.code, done.error["kind"]) == (ExitCode.INTERNAL, "output")
+    assert (done.code, done.error["kind"]) == (ExitCode.USAGE, "usage")
+    assert shop.requests == {}, "it is told before anything is read"
     assert list(tmp_path.iterdir()) == []
     assert Path("/dev/null").is_char_device()
+
+
+def test_given_a_full_disk_when_exported_then_it_is_no_bug_of_ours(shop, tmp_path, monkeypatch):
+    shop.publish()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / ".0a.tmp"))
+
+    monkeypatch.setattr("cache_store.whole_file.os.fsync", full)
+
+    done = shop("export", tmp_path / "b.tar", "--json")
+
+    assert (done.code, done.error["kind"]) == (ExitCode.OUTPUT, "output")
+    assert done.error["message"] == f"{tmp_path}/b.tar could not be written: No space left on device"
 
 
 def test_a_link_stays_one(shop, tmp_path):
@@ -210,5 +226,5 @@ def test_given_a_place_where_no_file_can_be_when_exported_then_it_says_so(shop, 
 
     done = shop("export", tmp_path / name, "--json")
 
-    assert (done.code, done.error["kind"]) == (ExitCode.INTERNAL, "output")
+    assert (done.code, done.error["kind"]) == (ExitCode.USAGE, "usage")
     assert name in done.error["message"]

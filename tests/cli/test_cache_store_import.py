@@ -152,7 +152,7 @@ def test_without_a_yes_nothing_happens(shop, archive):
     assert shop.requests == {}
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 27)])
 def test_on_a_terminal_it_says_what_it_would_do_and_asks(shop, archive, monkeypatch, answer, code):
     monkeypatch.setattr("cache_store.cli.carrying.is_asking_possible", lambda: True)
     invoke = CliRunner.invoke
@@ -538,3 +538,32 @@ def test_something_between_two_members_is_found(shop, archive):
 
     assert (done.code, done.error["kind"]) == (ExitCode.CORRUPT, "export-not-a-tar")
     assert stored(shop) == {}
+
+
+def from_stdin(archive):
+    invoke = CliRunner.invoke
+    return lambda *args, **more: invoke(*args, **more, input=archive)
+
+
+def test_an_export_comes_through_stdin(shop, archive, monkeypatch):
+    monkeypatch.setattr(CliRunner, "invoke", from_stdin(archive.read_bytes()))
+
+    done = shop("import", "-", "--yes", "--json")
+
+    assert (done.code, done.document["counts"]["changed"], done.document["file"]) == (0, 2, "-")
+    assert shop("verify").code == 0
+
+
+def test_given_a_cut_stdin_when_imported_then_nothing_is_written(shop, archive, monkeypatch):
+    monkeypatch.setattr(CliRunner, "invoke", from_stdin(archive.read_bytes()[:-3000]))
+
+    done = shop("import", "-", "--yes", "--json")
+
+    assert (done.code, stored(shop)) == (ExitCode.CORRUPT, {})
+
+
+def test_given_more_on_stdin_than_any_export_has_when_imported_then_it_is_refused(shop, archive, monkeypatch):
+    monkeypatch.setattr(CliRunner, "invoke", from_stdin(archive.read_bytes()))
+    monkeypatch.setattr("cache_store.cli.import_.MAX_STDIN_BYTES", 100)
+
+    assert shop("import", "-", "--yes", "--json").error["kind"] == "export-too-large"

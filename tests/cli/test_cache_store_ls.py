@@ -245,3 +245,19 @@ def test_three_hundred_bundles_keep_their_order(shop):
         shop.put(identity(key=key).address.bundle_key, tombstone().encode())
 
     assert [row["key"] for row in shop("ls", "--json").document["bundles"]] == keys
+
+
+def test_nothing_that_fits_is_not_an_empty_store(shop):
+    shop.publish()
+    shop.publish(who=identity(key="b" * 16))
+
+    assert "no bundle fits; there are 2 addresses" in shop("ls", "--model", "no such").stderr
+
+
+def test_the_model_of_what_was_taken_out_of_service_is_known(shop):
+    address = shop.publish()
+    assert shop("retire", address, "--reason", "x", "--yes").code == 0
+
+    [row] = shop("ls", "--model", "m", "--json").document["bundles"]
+
+    assert (row["state"], row["model"]) == ("tombstone", "m")

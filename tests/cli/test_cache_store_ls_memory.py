@@ -136,8 +136,10 @@ def test_without_a_directory_nothing_is_kept(kept, home):
     assert kept.requests == {"list": 1, "get": 3}
 
 
-def test_a_home_with_a_cache_directory_is_enough(kept, tmp_path):
-    (tmp_path / ".cache").mkdir()
+@pytest.mark.parametrize("has_cache", [True, False])
+def test_a_home_is_enough(kept, tmp_path, has_cache):
+    if has_cache:
+        (tmp_path / ".cache").mkdir()
     kept.environ = {"AUTOTUNE_STORE": "s3://models/autotune", "HOME": str(tmp_path)}
     ls(kept)
     ls(kept)

@@ -5,6 +5,7 @@ import threading
 import pytest
 from tests.bundles import H200, identity, tombstone
 
+from cache_store.cli.bundle_rows import by_numbers
 from cache_store.objects import Entry
 from cache_store.testing.clock import ManualClock
 
@@ -173,3 +174,12 @@ def test_reads_go_on_while_the_listing_comes_in(shop, monkeypatch):
     monkeypatch.setattr(shop.memory, "get", lambda key, **more: (was_read.set(), plain(key, **more))[1])
 
     assert shop("ls", "--json").document["foreign"]["objects"] == 5000
+
+
+def test_versions_and_architectures_are_in_the_order_of_their_numbers():
+    rest = "0123456789abcdef/nvidia-h200-0123456789ab"
+    sorted_by_people = [
+        f"{one}/{rest}" for one in ("0.6.9/sm90", "0.6.18/sm90", "0.6.18/sm100", "0.7.0rc1/sm90")
+    ]
+
+    assert sorted(set(sorted_by_people), key=by_numbers) == sorted_by_people

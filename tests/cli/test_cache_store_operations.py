@@ -163,7 +163,7 @@ def test_without_a_reason_nothing_happens(shop, name):
     assert shop(name, shop.publish(), "--yes").code == ExitCode.USAGE
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 130), ("\n", 130), ("", 130)])
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 27), ("\n", 27), ("", 130)])
 def test_on_a_terminal_it_says_what_it_would_do_and_asks(shop, monkeypatch, answer, code):
     address = shop.publish()
     monkeypatch.setattr("cache_store.cli.operating.is_asking_possible", lambda: True)
@@ -175,6 +175,17 @@ def test_on_a_terminal_it_says_what_it_would_do_and_asks(shop, monkeypatch, answ
     assert f"would be retired  {address}" in done.stderr
     assert "retire 1 of s3://models/autotune? [y/N]" in done.stderr
     assert hasattr(register(shop, address), "reason") == (code == 0)
+
+
+def test_nobody_is_asked_where_nothing_would_change(shop, monkeypatch):
+    address = shop.publish()
+    assert shop("retire", address, "--reason", "x", "--yes").code == 0
+    monkeypatch.setattr("cache_store.cli.operating.is_asking_possible", lambda: True)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: pytest.fail("asked"))
+
+    done = shop("retire", address, "--reason", "x")
+
+    assert (done.code, done.stdout.split()[0]) == (0, "unchanged")
 
 
 def with_input(invoke, text):

@@ -163,7 +163,7 @@ def test_a_reader_that_leaves_and_a_narrow_encoding(start, directory):
 
 def test_a_terminal_gets_a_tree(start, directory):
     main, side = pty.openpty()
-    process = start("ls", "--store", directory.as_uri(), stdout=side, environ={"TERM": "dumb"})
+    process = start("ls", "--long", "--store", directory.as_uri(), stdout=side, environ={"TERM": "dumb"})
     os.close(side)
     seen = b""
     try:
@@ -210,6 +210,41 @@ def test_control_c_while_the_store_hangs(start, stub, adapter):
     assert (process.returncode, stdout) == (130, "")
     assert check_document(json.loads(stderr))["error"]["kind"] == "interrupted"
     assert time.monotonic() - began < 10, "it must not wait for the request's own 25 s"
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "show --help", "completion bash"])
+@pytest.mark.parametrize("redirect", ["", ">&-", "<&- >&- 2>&-", ">/dev/full"])
+def test_given_no_stdout_when_run_then_it_ends_without_a_traceback(directory, command, redirect):
+    line = f"{sys.executable} -m cache_store.cli --store {directory.as_uri()} {command} {redirect}"
+
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=ROOT, env=clean_environ(), capture_output=True, text=True, check=False
+    )
+
+    assert "Traceback" not in done.stderr
+    expected = 16 if redirect == ">/dev/full" else {"verify": 13}.get(command, 0)
+    assert done.returncode == expected
+
+
+def test_given_control_c_while_modules_are_imported_then_130_and_no_traceback(directory):
+    program = (
+        "import sys, runpy\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'cache_store.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "runpy.run_module('cache_store.cli', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=clean_environ(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (130, "cache-store: error: interrupted\n")
 
 
 def test_without_click_it_says_what_to_install(directory):

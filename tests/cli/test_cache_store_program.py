@@ -5,8 +5,10 @@ import errno
 import pytest
 from tests.bundles import identity
 
+from autotune_init.options import OPTIONS
 from cache_store import __version__
 from cache_store.cli import output
+from cache_store.cli.session import VARIABLES
 from cache_store.errors import CREDENTIALS, ErrorKind, StoreError
 from cache_store.objects.open_url import open_store
 from cache_store.testing.faulty import Fails, Fault
@@ -200,7 +202,10 @@ def test_an_answer_that_cannot_be_written(shop, monkeypatch):
 
     monkeypatch.setattr(output, "emit_json", full)
 
-    assert shop("ls", "--json").error["kind"] == "output"
+    done = shop("ls", "--json")
+
+    assert (done.code, done.error["kind"]) == (16, "output")
+    assert done.error["message"] == "the answer could not be written: No space left on device"
 
 
 def test_the_version(shop):
@@ -238,3 +243,30 @@ def test_store_errors_have_one_exit_code_each(shop):
         raise StoreError(ErrorKind.UNSUPPORTED, "no")
 
     assert shop("ls", opener=opener).code == 21
+
+
+@pytest.mark.parametrize(
+    "name", ["AUTOTUNE_STOR", "AUTOTUNE_STORE_URL", "AUTOTUNE_STORE_ADAPTOR", "AUTOTUNE_REQUEST_TIMEOUT_S"]
+)
+def test_a_variable_that_is_nearly_ours_is_refused(shop, name):
+    done = shop("ls", "--json", environ={"AUTOTUNE_STORE": "s3://models/autotune", name: "x"})
+
+    assert (done.code, done.error["kind"]) == (2, "usage")
+    assert f"{name} is not read; is AUTOTUNE_" in done.error["message"]
+
+
+def test_no_variable_of_the_init_container_is_refused(shop):
+    theirs = {one.variable: "x" for one in OPTIONS if one.variable not in VARIABLES}
+    clouds = {
+        "AUTOTUNE_STORE_AWS_REGION": "x",
+        "AUTOTUNE_TO_AWS_REGION": "x",
+        "AUTOTUNE_FIELD_MODEL_PATH": "x",
+    }
+
+    assert shop("ls", environ={"AUTOTUNE_STORE": "s3://models/autotune", **theirs, **clouds}).code == 0
+
+
+def test_no_line_of_the_exit_status_is_wider_than_a_terminal(shop):
+    for command in ("ls", "verify", "gc", "completion"):
+        text = shop(command, "--help").stdout
+        assert max(map(len, text[text.index("EXIT STATUS") :].splitlines())) <= 80

@@ -206,3 +206,26 @@ def test_escapes_in_findings_are_escaped(shop):
 
     assert "\x1b" not in text
     assert "rank-file-foreign" in text
+
+
+def test_text_has_what_is_not_sound_and_all_of_it_where_it_is_asked_for(shop):
+    shop.publish()
+    broken = identity(key="b" * 16).address
+    shop.put(broken.bundle_key, b"{")
+
+    short, long = shop("verify"), shop("verify", "--all")
+
+    assert "sound  " not in short.stdout
+    assert short.stdout.startswith(f"corrupt  {broken}")
+    assert short.stderr.endswith("1 sound, 1 corrupt, 0 unknown, 0 unread, 0 missing\n")
+    assert long.stdout.startswith(f"sound    {identity().address}")
+    assert long.stderr.startswith(f"cache-store: corrupt  {broken}\n")
+
+
+def test_given_a_reader_that_left_when_13_is_certain_then_it_ends(shop, monkeypatch):
+    for number in range(200):
+        shop.put(identity(key=f"{number:016x}").address.bundle_key, b"{")
+    monkeypatch.setattr("cache_store.cli.output.is_read", lambda: False)
+
+    assert shop("verify").code == 13
+    assert shop.requests["get"] < 200

@@ -68,8 +68,8 @@ class Program(click.Group):
         except (KeyboardInterrupt, Cancelled, click.Abort):
             return _failed("interrupted", "interrupted", ExitCode.INTERRUPTED, is_json=is_json)
         except OSError as error:  # the adapters let none through: this is stdout
-            message = f"the answer could not be written: {error}"
-            return _failed("output", message, ExitCode.INTERNAL, is_json=is_json)
+            message = f"the answer could not be written: {error.strerror or error}"
+            return _failed("output", message, ExitCode.OUTPUT, is_json=is_json)
         except Exception as error:  # noqa: BLE001 -- the one place: a bug of ours is an exit code too
             message = f"{type(error).__name__}: {error}"
             return _failed("internal", f"please report this: {message}", ExitCode.INTERNAL, is_json=is_json)

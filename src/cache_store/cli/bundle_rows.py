@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from cache_store.bundle import Bundle, Tombstone
@@ -13,6 +15,7 @@ from cache_store.inventory import Row
 from cache_store.objects import Entry
 
 View = dict[str, Any]
+_NUMBER = re.compile(r"([0-9]+)")
 
 STATES = ("published", "tombstone", "quarantined", "claimed-only", "orphaned", "unreadable")
 # those that a bundle.json may be in; for the others no bundle needs to be read
@@ -129,6 +132,17 @@ def state_without_bundle(row: Row) -> str:
     return "claimed-only" if row.claim is not None else "orphaned"
 
 
+def by_numbers(address: str) -> tuple[tuple[tuple[int, str], ...], ...]:
+    """Sorts addresses as people do: 0.6.9 before 0.6.18, sm90 before sm100."""
+    version, arch, rest = address.split("/", 2)
+    return _numbers(version), _numbers(arch), ((0, rest),)
+
+
+@lru_cache(1000)
+def _numbers(text: str) -> tuple[tuple[int, str], ...]:
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBER.split(text))
+
+
 def _age_s(entry: Entry | None, now: datetime) -> float | None:
     """By our own clock: a listing tells when, and not what time it is there."""
     if entry is None or entry.last_modified is None:
@@ -160,7 +174,7 @@ def parse_orders(text: str) -> tuple[Order, ...]:
 
 def in_order(views: Iterable[View], orders: Sequence[Order]) -> list[View]:
     """By the first of `orders`, equals by the next, and by address at last; what is unknown comes last either way."""
-    rows = sorted(views, key=lambda view: str(view["address"]))
+    rows = sorted(views, key=lambda view: by_numbers(view["address"]))
     for order in reversed(orders):
         rows = _by(rows, order)
     return rows

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import click
-
 from cache_store.cli import output
 from cache_store.cli.addressing import NEEDS_LIST, parse
+from cache_store.cli.asking import agree
 from cache_store.cli.operating import (
     Request,
     is_asking_possible,
@@ -134,13 +133,13 @@ def refuse_unconfirmed(request: Request) -> None:
 def _ask(
     session: Session, request: Request, store: ObjectStore, parcels: Parcels, *, over_retired: bool
 ) -> None:
-    """Raises `click.Abort` for a no."""
+    """Raises `Problem` for a no, `click.Abort` for Ctrl-C."""
     placer = _placer(session, store, over_retired=over_retired, is_dry=True, recheck=None)
     count = 0
     for parcel in parcels():
         count += 1
         output.tell(outcome_line(request, parcel.address, _placed(placer, parcel)))
-    click.confirm(f"{request.name} {count} into {store.url}?", abort=True, err=True)
+    agree(f"{request.name} {count} into {store.url}?")
 
 
 def _placer(

@@ -6,8 +6,8 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from cache_store.cli import output
-from cache_store.cli.help_text import ALWAYS, epilog
-from cache_store.cli.session import Problem, Session, store_options
+from cache_store.cli.help_text import epilog
+from cache_store.cli.session import Problem, Session, json_option
 from cache_store.exit_codes import ExitCode
 
 SCHEMA = "autotune-cache/completion/v1"
@@ -24,10 +24,17 @@ completion fish > ~/.config/fish/completions/cache-store.fish
 
 @click.command(
     short_help="Print a shell's completion script.",
-    epilog=epilog(ExitCode.OK, *ALWAYS, examples=_EXAMPLES),
+    epilog=epilog(
+        ExitCode.OK,
+        ExitCode.INTERNAL,
+        ExitCode.USAGE,
+        ExitCode.OUTPUT,
+        ExitCode.INTERRUPTED,
+        examples=_EXAMPLES,
+    ),
 )
 @click.argument("shell", type=click.Choice(SHELLS))
-@store_options
+@json_option
 @click.pass_obj
 def completion(session: Session, shell: str) -> int:
     """Print the script that makes a shell complete this program's commands and options. No store is asked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -59,14 +59,15 @@ def diagnose(
     probe: ProbeResult | None,
     race: RaceReport | None = None,
     clock_ahead_s: float | None = None,
+    left: Sequence[str] = (),
 ) -> Diagnosis:
     """`probe` is None where the conditions could not be asked about, `race` None where nobody asked for one.
 
-    `clock_ahead_s`: the server's clock minus ours.
+    `clock_ahead_s`: the server's clock minus ours. `left`: probe objects that could not be deleted.
     """
     by_name = {check.name: check for check in checks}
     missing = missing_rights(by_name)
-    advice = _advice(by_name, probe) + _advice_on_clock(clock_ahead_s)
+    advice = _advice(by_name, probe, left) + _advice_on_clock(clock_ahead_s)
     can_read = "passed" in {by_name[name].result for name in ("get", "read") if name in by_name}
 
     def end(use: Use, sentence: str, exit_code: ExitCode) -> Diagnosis:
@@ -163,15 +164,17 @@ def missing_rights(by_name: Mapping[CheckName, Check]) -> tuple[Right, ...]:
     return tuple(found)
 
 
-def _advice(by_name: Mapping[CheckName, Check], probe: ProbeResult | None) -> tuple[str, ...]:
+def _advice(
+    by_name: Mapping[CheckName, Check], probe: ProbeResult | None, left: Sequence[str]
+) -> tuple[str, ...]:
     kinds = dict.fromkeys(check.kind for check in by_name.values() if check.kind is not None)
     advice = [ADVICE[kind] for kind in kinds if kind is not ErrorKind.DENIED]
     if "list" in by_name and by_name["list"].kind is ErrorKind.DENIED and not by_name["list"].hint:
         advice.append(
             "without the right to list, ls, claims, verify without addresses and parts of keys do not work"
         )
-    if probe is not None and probe.left_behind:
-        advice.append(f"{probe.left_behind} could not be deleted; a lifecycle rule on {FOLDER} would do it")
+    if left:
+        advice.append(f"{' and '.join(left)} could not be deleted; a lifecycle rule on {FOLDER} would do it")
     if probe is not None and probe.etag_form == "unquoted":
         advice.append("this store wants If-Match without quotes (Ceph RGW 16 does); upgrade it if you can")
     return tuple(advice)
@@ -186,12 +189,34 @@ def _advice_on_clock(ahead_s: float | None) -> tuple[str, ...]:
     )
 
 
-def iam_policy(url: str, region: str) -> dict[str, Any] | None:
-    """What pods that tune need on an s3:// URL, as an AWS policy document; None for other stores.
+def iam_policy(url: str, region: str, rights: Sequence[Right] = tuple(S3_ACTIONS)) -> dict[str, Any] | None:
+    """What gives `rights` on an s3:// URL to pods that tune, as an AWS policy document; None for other stores.
 
     ListBucket carries no s3:prefix condition: GetObject has no such key, so S3 would go on answering 403 for a missing
     object. DeleteObject is for the probe's own objects alone.
     """
+    if (place := _arns(url, region)) is None or not rights:
+        return None
+    bucket, below = place
+    statements: tuple[tuple[str, tuple[Right, ...], str], ...] = (
+        ("AutotuneCacheList", ("list",), bucket),
+        ("AutotuneCacheReadWrite", ("read", "write"), f"{below}/*"),
+        ("AutotuneCacheProbe", ("delete",), f"{below}/{FOLDER}*"),
+    )
+    return _policy(
+        (sid, [S3_ACTIONS[right] for right in of if right in rights], resource)
+        for sid, of, resource in statements
+    )
+
+
+def gc_policy(url: str, region: str) -> dict[str, Any] | None:
+    """What `gc --yes` needs beyond that: for operators, and never for pods."""
+    place = _arns(url, region)
+    return _policy([("AutotuneCacheGc", ["s3:DeleteObject"], f"{place[1]}/*")]) if place else None
+
+
+def _arns(url: str, region: str) -> tuple[str, str] | None:
+    """Of the bucket, and of the prefix in it."""
     parts = urlsplit(url)
     if parts.scheme != "s3":
         return None
@@ -199,16 +224,15 @@ def iam_policy(url: str, region: str) -> dict[str, Any] | None:
         "aws-cn" if region.startswith("cn-") else "aws-us-gov" if region.startswith("us-gov-") else "aws"
     )
     bucket = f"arn:{partition}:s3:::{parts.netloc}"
-    below = f"{bucket}/{parts.path.strip('/')}".rstrip("/")
-    statements = (
-        ("AutotuneCacheList", ["s3:ListBucket"], bucket),
-        ("AutotuneCacheReadWrite", ["s3:GetObject", "s3:PutObject"], f"{below}/*"),
-        ("AutotuneCacheProbe", ["s3:DeleteObject"], f"{below}/{FOLDER}*"),
-    )
+    return bucket, f"{bucket}/{parts.path.strip('/')}".rstrip("/")
+
+
+def _policy(statements: Iterable[tuple[str, list[str], str]]) -> dict[str, Any]:
     return {
         "Version": "2012-10-17",
         "Statement": [
             {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": [resource]}
             for sid, actions, resource in statements
+            if actions
         ],
     }

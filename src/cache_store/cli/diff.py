@@ -141,7 +141,7 @@ def _lines(left: str, right: str, found: Comparison) -> Iterator[str]:
         yield f"{'op':<40}  {'bucket':>7}  {'equal':>6}  {'tactic':>6}  {'A only':>6}  {'B only':>6}"
         for (op, bucket), counts in rows:
             yield (
-                f"{output.shortened(op, 40):<40}  {bucket:>7}  {counts['equal']:>6}  {counts['tactic']:>6}  "
+                f"{output.padded(output.escape(output.shortened(op, 40)), 40)}  {bucket:>7}  {counts['equal']:>6}  {counts['tactic']:>6}  "
                 f"{counts['left-only']:>6}  {counts['right-only']:>6}"
             )
     for change in found.changes[:SHOWN]:

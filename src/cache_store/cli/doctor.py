@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 import click
 
 from cache_store.cli import output
-from cache_store.cli.diagnosis import S3_ACTIONS, Check, CheckName, Diagnosis, diagnose, iam_policy
+from cache_store.cli.diagnosis import S3_ACTIONS, Check, CheckName, Diagnosis, diagnose, gc_policy, iam_policy
 from cache_store.cli.help_text import ALWAYS, epilog
-from cache_store.cli.session import Session, store_options
+from cache_store.cli.reach import Reach, reach_of
+from cache_store.cli.session import Problem, Session, store_options
 from cache_store.clock import Clock
 from cache_store.dataclass import dataclass, field, replace
 from cache_store.errors import ErrorKind, StoreError
@@ -26,6 +27,7 @@ from cache_store.probe import FOLDER, ProbeResult, RaceReport, StoreClass, probe
 SCHEMA = "autotune-cache/doctor/v1"
 LATENCY_GETS = 5
 RACE_THREADS = 32
+RACE_ROUNDS = 50
 ALL_CHECKS: tuple[CheckName, ...] = ("get", "list", "write", "read", "conditions", "delete")
 
 _EXAMPLES = """
@@ -55,6 +57,13 @@ class Examination:
     latencies_s: list[float] = field(default_factory=list)
     ahead_s: float | None = None
     ahead_from: str | None = None
+    own_left: str | None = None
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The objects that could not be deleted again."""
+        of_probe = self.probe.left_behind if self.probe else None
+        return tuple(key for key in (self.own_left, of_probe) if key)
 
     def has_passed(self, name: CheckName) -> bool:
         return any(check.name == name and check.result == "passed" for check in self.checks)
@@ -69,24 +78,27 @@ class Examination:
     "--race-rounds",
     metavar="N",
     type=click.IntRange(1, 10_000),
-    default=50,
-    help="How many rounds; default: 50.",
+    help="With --race: how many rounds; default: 50.",
 )
 @store_options
 @click.pass_obj
-def doctor(session: Session, is_race: bool, race_rounds: int) -> int:
+def doctor(session: Session, is_race: bool, race_rounds: int | None) -> int:
     """Check what the store can do, on the very prefix: reach it, read, list, write, keep conditions; latency, clock.
 
     Says what the store may be used for, and where something is refused, which right is missing. Writes a few small
     objects below .probe/ and deletes them. Nothing is sent again: what fails once shows.
     """
+    if race_rounds is not None and not is_race:
+        raise Problem("usage", "--race-rounds belongs to --race", ExitCode.USAGE)
     with session.plain_store() as store:
-        found = _examine(store, session, race_rounds=race_rounds if is_race else 0)
+        found = _examine(store, session, race_rounds=(race_rounds or RACE_ROUNDS) if is_race else 0)
         url = store.url
-    diagnosis = diagnose(found.checks, found.probe, found.race, found.ahead_s)
+        reach = reach_of(url, type(store).__module__, session.environ)
+    diagnosis = diagnose(found.checks, found.probe, found.race, found.ahead_s, found.left)
     region = session.environ.get("AWS_REGION") or session.environ.get("AWS_DEFAULT_REGION") or ""
-    policy = iam_policy(url, region) if diagnosis.missing else None
-    view = _view(url, found, diagnosis, policy)
+    view = _view(url, reach, found, diagnosis)
+    if diagnosis.missing:
+        view |= {"policy": iam_policy(url, region, diagnosis.missing), "policy_gc": gc_policy(url, region)}
     if session.is_json:
         output.emit_json(view)
     else:
@@ -156,7 +168,14 @@ def _ask_all(
     _measure(store, clock, found, key if isinstance(written, Written) else f"{key}-absent")
     if isinstance(written, Written):
         ask("delete", lambda: store.delete(key), lambda _: "done")
-    if race_rounds and found.probe is not None and found.probe.store_class is StoreClass.FULL:
+        found.own_left = None if found.has_passed("delete") else key
+    # each round leaves an object where nothing may be deleted
+    if (
+        race_rounds
+        and not found.left
+        and found.probe is not None
+        and found.probe.store_class is StoreClass.FULL
+    ):
         found.race = ask(
             "race", lambda: race_probe(store, nonce, threads=RACE_THREADS, rounds=race_rounds), _race_detail
         )
@@ -197,13 +216,12 @@ def _race_detail(race: RaceReport) -> str:
     return f"{race.rounds} rounds of {RACE_THREADS} writers, one winner each, {race.unanswered} not answered in full"
 
 
-def _view(
-    url: str, found: Examination, diagnosis: Diagnosis, policy: dict[str, Any] | None
-) -> dict[str, Any]:
+def _view(url: str, reach: Reach, found: Examination, diagnosis: Diagnosis) -> dict[str, Any]:
     probe, race = found.probe, found.race
     return {
         "schema": SCHEMA,
         "store": url,
+        "reach": vars(reach),
         "class": probe.store_class.value if probe else None,
         "class_detail": probe.detail if probe else None,
         "use": diagnosis.use,
@@ -224,10 +242,12 @@ def _view(
         "clock_source": found.ahead_from,
         "has_dates": probe.has_dates if probe else None,
         "etag_form": probe.etag_form if probe else None,
-        "left_behind": probe.left_behind if probe else None,
+        "left_behind": found.left[0] if found.left else None,
+        "left_objects": list(found.left),
         "missing_rights": list(diagnosis.missing),
         "advice": list(diagnosis.advice),
-        "policy": policy,
+        "policy": None,
+        "policy_gc": None,
         "race": {
             "rounds": race.rounds,
             "threads": RACE_THREADS,
@@ -242,6 +262,7 @@ def _view(
 
 def _lines(view: dict[str, Any], *, is_s3: bool) -> Iterator[str]:
     yield f"store    {view['store']}"
+    yield from _reach_lines(view["reach"])
     yield f"use      {view['use']}: {view['sentence']}"
     yield f"class    {view['class'] or 'unknown'}" + (
         f" ({view['class_detail']})" if view["class_detail"] else ""
@@ -260,5 +281,17 @@ def _lines(view: dict[str, Any], *, is_s3: bool) -> Iterator[str]:
     for sentence in view["advice"]:
         yield f"advice   {sentence}"
     if view["policy"]:
-        yield "policy   an IAM policy that would grant what pods that tune need:"
+        yield "policy   what pods that tune lack, as an IAM policy:"
         yield from json.dumps(view["policy"], indent=2).splitlines()
+        yield "policy   what `gc --yes` needs beyond that: for operators, never for pods:"
+        yield from json.dumps(view["policy_gc"], indent=2).splitlines()
+
+
+def _reach_lines(reach: dict[str, Any]) -> Iterator[str]:
+    told = f"client   {reach['adapter']}"
+    if reach["credentials"] is not None:
+        told += f", endpoint {reach['endpoint'] or 'of the cloud'}, region {reach['region'] or 'not said'}"
+    yield told
+    if reach["credentials"] is not None:
+        end = f" (...{reach['access_key_end']})" if reach["access_key_end"] else ""
+        yield f"keys     {reach['credentials']}{end}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -12,7 +12,9 @@ from cache_store.cli import output
 from cache_store.cli.carrying import chosen, left_out_view, taken, tell_left_out
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.operating import gravest, status_of
+from cache_store.cli.progress import progress
 from cache_store.cli.session import Problem, Session, store_options
+from cache_store.cli.target_file import target_file, unwritten
 from cache_store.exit_codes import ExitCode
 from cache_store.export_file import BadExport, Manifest, is_nameable
 from cache_store.parcel import LeftOut, Parcel
@@ -49,14 +51,24 @@ def export(session: Session, file: str, addresses: tuple[str, ...]) -> int:
         raise Problem("usage", "stdout cannot be both the file and the JSON: name a FILE", ExitCode.USAGE)
     if file == "-" and output.is_terminal():
         raise Problem("usage", "stdout is a terminal: name a FILE, or send it elsewhere", ExitCode.USAGE)
+    if file != "-":
+        target_file(file)
     left_out: list[LeftOut] = []
     with session.store() as store:
         wanted = chosen(store, addresses)
-        manifest = _write(session, file, _sound(session, taken(store, wanted), left_out))
+        with progress("export", len(wanted)) as advance:
+            found = _counted(taken(store, wanted), advance)
+            manifest = _write(session, file, _sound(session, found, left_out))
         url = store.url
     _tell(session, url, file, manifest, left_out)
     # what ops took out is no failure where everything was asked for
     return gravest(status_of(one.reason) for one in left_out if addresses or not one.is_out_of_service)
+
+
+def _counted(found: Iterator[Parcel | LeftOut], advance: Callable[[], None]) -> Iterator[Parcel | LeftOut]:
+    for one in found:
+        advance()
+        yield one
 
 
 def _sound(session: Session, found: Iterator[Parcel | LeftOut], left_out: list[LeftOut]) -> Iterator[Parcel]:
@@ -91,7 +103,7 @@ def _write(session: Session, file: str, parcels: Iterator[Parcel]) -> Manifest:
     except BadExport as problem:
         raise Problem(problem.reason, problem.detail, ExitCode.USAGE) from None
     except OSError as error:
-        raise Problem("output", f"{error.filename or file}: {error.strerror}", ExitCode.INTERNAL) from error
+        raise unwritten(file, error) from error
 
 
 def _tell(session: Session, url: str, file: str, manifest: Manifest, left_out: list[LeftOut]) -> None:

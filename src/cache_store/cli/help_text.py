@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 from cache_store.exit_codes import MEANINGS, ExitCode
+
+WIDTH = 78  # 80 less the two by which click moves these lines, and does not wrap them
 
 # any command can end so
 ALWAYS = (
@@ -10,6 +14,7 @@ ALWAYS = (
     ExitCode.USAGE,
     ExitCode.UNAVAILABLE,
     ExitCode.DENIED,
+    ExitCode.OUTPUT,
     ExitCode.INTERRUPTED,
 )
 
@@ -18,5 +23,8 @@ def epilog(*codes: ExitCode, examples: str = "") -> str:
     """EXAMPLES (one command a line) and EXIT STATUS, in the form that click does not wrap."""
     lines = [f"  cache-store {line.strip()}" for line in examples.strip().splitlines()]
     head = "\b\nEXAMPLES\n{}\n\n".format("\n".join(lines)) if lines else ""
-    rows = "\n".join(f"  {code.value:>3}  {MEANINGS[code]}" for code in sorted(codes))
+    rows = "\n".join(
+        fill(MEANINGS[code], WIDTH, initial_indent=f"  {code.value:>3}  ", subsequent_indent=" " * 7)
+        for code in sorted(codes)
+    )
     return f"{head}\b\nEXIT STATUS\n{rows}"

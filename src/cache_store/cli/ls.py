@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import click
 
@@ -17,6 +16,7 @@ from cache_store.cli.bundle_rows import (
     Order,
     View,
     Wanted,
+    by_numbers,
     contents_view,
     in_order,
     listed_view,
@@ -25,6 +25,8 @@ from cache_store.cli.bundle_rows import (
 )
 from cache_store.cli.durations import duration_s
 from cache_store.cli.help_text import ALWAYS, epilog
+from cache_store.cli.ls_text import branches, cells, columns
+from cache_store.cli.progress import progress
 from cache_store.cli.row_memory import RowMemory, memory_of
 from cache_store.cli.session import Problem, Session, problem_of, store_options
 from cache_store.cli.survey import MANY, in_parallel, listed, read_object
@@ -40,7 +42,6 @@ NEEDS_LIST = (
     "ls needs the right to list (s3:ListBucket on the bucket), which pods do not need; "
     "`cache-store show` with a full address does without"
 )
-CELL_WIDTH = 48
 CLOCKS_DIFFER_S = 60.0
 
 _EXAMPLES = """
@@ -117,16 +118,20 @@ def ls(
         now = session.clock.now()
         url = store.url
         memory = memory_of(url, {} if no_cache else session.environ)
-        inventory, told = _survey(store, selection, wanted, memory, now, names_only=names_only)
+        with progress("ls", None) as advance:
+            inventory, told = _survey(
+                store, selection, wanted, memory, now, names_only=names_only, advance=advance
+            )
     memory.save(selection.prefix, session.nonce())
     rows = [row for row in inventory.rows if selection.takes(row.address)]
+    rows.sort(key=lambda row: by_numbers(str(row.address)))
     views = _wanted_views(rows, told, wanted, now, names_only=names_only)
     if orders:
         views = in_order(views, orders)
     if session.is_json:
         output.emit_json(_document(url, views, inventory, now))
     else:
-        _print(url, views, is_long=is_long, is_sorted=bool(orders))
+        _print(url, views, len(inventory.rows), is_long=is_long, is_sorted=bool(orders))
         _tell_foreign(inventory)
         _tell_clock(inventory, now)
     is_denied = any(view["problem"] == f"store-{ErrorKind.DENIED.value}" for view in views)
@@ -149,6 +154,7 @@ def _survey(
     now: datetime,
     *,
     names_only: bool,
+    advance: Callable[[], None],
 ) -> tuple[Inventory, dict[Address, View | None]]:
     """The listing, and what reading told (None: gone since it was listed). Reads go on while the listing comes in."""
     sorting = Sorting()
@@ -159,6 +165,7 @@ def _survey(
             address = sorting.take(entry)
             if address is None:
                 continue
+            advance()
             known = memory.recall(entry)
             if names_only or not selection.takes(address) or not wanted.may_read(entry, now):
                 continue
@@ -229,62 +236,18 @@ def _document(url: str, views: list[View], inventory: Inventory, now: datetime) 
     }
 
 
-def _print(url: str, views: list[View], *, is_long: bool, is_sorted: bool) -> None:
+def _print(url: str, views: list[View], total: int, *, is_long: bool, is_sorted: bool) -> None:
     if not views:
-        output.tell(f"no bundles in {url}")
-    elif output.is_terminal() and not is_sorted:  # a tree has an order of its own
-        output.emit_tree(url, _branches(views, is_long=is_long))
-    else:
-        columns = _columns(is_long=is_long)
-        output.emit_table(
-            ["ADDRESS", *columns],
-            ([view["address"], *_cells(view, is_long=is_long).values()] for view in views),
+        output.tell(
+            f"no bundle fits; there are {total} addresses in {url}" if total else f"no bundles in {url}"
         )
-
-
-def _branches(views: list[View], *, is_long: bool) -> dict[str, Any]:
-    """FlashInfer version and arch -> key and model -> environment -> the rest in one line."""
-    tree: dict[str, Any] = {}
-    for view in views:
-        cells = _cells(view, is_long=is_long)
-        model = cells.pop("MODEL")
-        releases = tree.setdefault(f"{view['flashinfer_version']}/{view['arch']}", {})
-        models = releases.setdefault(f"{view['key']}  {model}".rstrip(" -"), {})
-        told = "  ".join(f"{name.lower()} {cell}" for name, cell in cells.items() if cell not in {"", "-"})
-        models[view["environment"]] = told
-    return tree
-
-
-def _columns(*, is_long: bool) -> list[str]:
-    columns = ["STATE", "MODEL", "ENGINE", "RANKS", "ENTRIES", "COVERAGE", "SIZE", "AGE", "TUNED BY", "TOOK"]
-    return (
-        [*columns, "TUNER", "VERIFIED", "EPOCH", "OBJECTS", "CREATED", "DRIVER", "IMAGE", "NOTE"]
-        if is_long
-        else columns
-    )
-
-
-def _cells(view: View, *, is_long: bool) -> dict[str, str]:
-    def text(name: str) -> str:
-        value = "" if view[name] is None else str(view[name])
-        return value if is_long else output.shortened(value, CELL_WIDTH)
-
-    values = [
-        f"{text('state')} ({view['problem']})" if view["problem"] else text("state"),
-        text("model"),
-        text("engine"),
-        text("ranks"),
-        text("entries"),
-        text("completeness"),
-        output.for_people_bytes(view["size_bytes"]),
-        output.for_people_seconds(view["age_s"]),
-        text("tuned_by"),
-        output.for_people_seconds(view["tune_s"]),
-    ]
-    if is_long:
-        more = ("tuner", "verified", "epoch", "objects", "created_at", "driver", "image")
-        values += [*map(text, more), view["reason"] or view["detail"] or ""]
-    return dict(zip(_columns(is_long=is_long), values, strict=True))
+    elif output.is_terminal() and not is_sorted:  # a tree has an order of its own
+        output.emit_tree(url, branches(views, width=None if is_long else output.terminal_width()))
+    else:
+        output.emit_table(
+            ["ADDRESS", *columns(is_long=is_long)],
+            ([view["address"], *cells(view, is_long=is_long).values()] for view in views),
+        )
 
 
 def _tell_foreign(inventory: Inventory) -> None:

@@ -12,6 +12,7 @@ import click
 
 from cache_store.cli import output
 from cache_store.cli.addressing import resolve
+from cache_store.cli.asking import agree
 from cache_store.cli.session import Problem, Session
 from cache_store.cli.views import address_view
 from cache_store.dataclass import dataclass, replace
@@ -80,7 +81,9 @@ def carry_out(session: Session, request: Request, choose: Callable[[Operator], O
         store = session.patient(adapter)
         addresses = list(dict.fromkeys(resolve(store, text) for text in request.addresses))
         if not (request.is_confirmed or request.is_dry):
-            _ask(session, request, order, store, addresses, choose)
+            would_change = _ask(session, request, order, store, addresses, choose)
+            # to what comes meanwhile nobody agreed
+            request = request if would_change else replace(request, is_dry=True)
         if not request.is_dry:
             refuse_unfit(store, adapter, session.nonce())
         outcomes = [
@@ -133,12 +136,17 @@ def _ask(
     store: ObjectStore,
     addresses: Sequence[Address],
     choose: Callable[[Operator], Operation],
-) -> None:
-    """Raises `click.Abort` for a no."""
+) -> bool:
+    """Whether there is something to do; nobody is asked where not. Raises `Problem` for a no, `click.Abort` for Ctrl-C."""
     dry = replace(order, is_dry=True)
+    would_change = False
     for address in addresses:
-        output.tell(outcome_line(request, address, _one(session, dry, store, address, choose)))
-    click.confirm(f"{request.name} {len(addresses)} of {store.url}?", abort=True, err=True)
+        outcome = _one(session, dry, store, address, choose)
+        would_change = would_change or isinstance(outcome, Changed)
+        output.tell(outcome_line(request, address, outcome))
+    if would_change:
+        agree(f"{request.name} {len(addresses)} of {store.url}?")
+    return would_change
 
 
 def refuse_unfit(store: ObjectStore, adapter: ObjectStore, nonce: str) -> None:

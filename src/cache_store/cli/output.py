@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ LONGEST_S = 9999 * 86400  # a bucket may say anything; nothing real is older
 _UTC = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)\Z", re.ASCII)
 _UNCUT = 10_000  # columns: longer than any row
 
+_UNREAD: list[TextIO] = []  # streams whose readers left
 Document = Mapping[str, Any]
 Branch = Mapping[str, Any]
 
@@ -27,6 +29,24 @@ def escape(text: object) -> str:
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in plain
     )
+
+
+def cell_width(text: str) -> int:
+    """How many cells of a terminal `text` takes, which is escaped: a Chinese character takes two, an accent none."""
+    if text.isascii():
+        return len(text)  # nearly all, and rich costs 20 ms
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def padded(text: str, width: int) -> str:
+    """`text`, which is escaped, and blanks up to `width` cells."""
+    return text + " " * (width - cell_width(text))
+
+
+def terminal_width() -> int:
+    return shutil.get_terminal_size().columns
 
 
 def emit_json(document: Document) -> None:
@@ -54,9 +74,12 @@ def emit_bytes(body: bytes) -> None:
 def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Aligned columns with two blanks between them; a cell without content is "-"."""
     cells = [[escape(cell) or "-" for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    # nearly all tables: 10,000 rows have 100,000 cells
+    is_plain = all(cell.isascii() for row in cells for cell in row)
+    measured, pad = (len, str.ljust) if is_plain else (cell_width, padded)
+    widths = [max(map(measured, column)) for column in zip(header, *cells, strict=True)]
     lines = (
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [list(header), *cells]
     )
     emit_lines(lines)
@@ -166,6 +189,12 @@ def _write(stream: TextIO, text: str) -> None:
         _nobody_reads(stream)
 
 
+def is_read() -> bool:
+    """Whether anybody is left who reads stdout, as far as writing showed."""
+    return sys.stdout not in _UNREAD
+
+
 def _nobody_reads(stream: TextIO) -> None:
+    _UNREAD.append(stream)
     # else the interpreter tries to flush the rest at exit and complains (Python docs, "Note on SIGPIPE")
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

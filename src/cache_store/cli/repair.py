@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import click
-
 from cache_store.bundle import digest_of
 from cache_store.cli import output
+from cache_store.cli.asking import agree
 from cache_store.cli.operating import Request, is_asking_possible, order_of, outcome_line
 from cache_store.cli.session import Problem, Session
 from cache_store.cli.verdicts import Verdict
@@ -51,14 +50,14 @@ class Repair:
 def retire_corrupt(
     session: Session, store: ObjectStore, repair: Repair, verdicts: Sequence[Verdict]
 ) -> list[tuple[Address, OperationOutcome]]:
-    """At each address in turn; one that is refused does not stop the others. Raises `click.Abort` for a no."""
+    """At each address in turn; one that is refused does not stop the others. Raises `Problem` for a no."""
     if not verdicts:
         return []
     retire = partial(_retire, session, store, repair)
     if not (repair.is_confirmed or repair.is_dry):
         for verdict in verdicts:
             output.tell(outcome_line(repair.request(), verdict.address, retire(verdict, is_dry=True)))
-        click.confirm(f"retire {len(verdicts)} of {store.url}?", abort=True, err=True)
+        agree(f"retire {len(verdicts)} of {store.url}?")
     return [(verdict.address, retire(verdict, is_dry=repair.is_dry)) for verdict in verdicts]
 
 

@@ -59,6 +59,7 @@ class RowMemory:
         for key in gone:
             del self._rows[key]
         with suppress(OSError, ValueError):  # a text that UTF-8 cannot hold is a ValueError
+            self._path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._path.parent.mkdir(mode=0o700, exist_ok=True)
             with whole_file(self._path, nonce) as file:
                 file.write(_line(_head()))
@@ -82,12 +83,12 @@ def memory_of(store_url: str, environ: Mapping[str, str]) -> RowMemory:
 
 
 def _folder(environ: Mapping[str, str]) -> Path | None:
-    """In a directory that is there: none is made for a user who has no home."""
+    """As the XDG base directory specification has it; nothing is made for a user who has no home."""
     if not (base := environ.get("XDG_CACHE_HOME")):
-        if not (home := environ.get("HOME")):
+        if not (home := environ.get("HOME")) or not Path(home).is_dir():
             return None
         base = f"{home}/.cache"
-    return Path(base) / "autotune-cache" if Path(base).is_absolute() and Path(base).is_dir() else None
+    return Path(base) / "autotune-cache" if Path(base).is_absolute() else None
 
 
 def _read(path: Path) -> dict[str, tuple[str, View]]:

@@ -20,8 +20,12 @@ from cache_store.exit_codes import OF_ERROR, ExitCode
 from cache_store.objects import ObjectStore
 from cache_store.objects.open_url import Adapter
 from cache_store.objects.retrying import Backoff, Retrying
+from cache_store.store_environ import DESTINATION_PREFIX, is_for_store
 
 DEFAULT_TIMEOUT_S = 10.0
+VARIABLES = ("AUTOTUNE_STORE", "AUTOTUNE_STORE_ADAPTER", "AUTOTUNE_REQUEST_TIMEOUT")
+# how alike a name must be (difflib): AUTOTUNE_STORE_URL is AUTOTUNE_STORE, and none of the init container's is one of these
+NEARLY = 0.86
 # a store that is away must not keep a person waiting for minutes
 PATIENCE = 3.0
 
@@ -113,6 +117,7 @@ class Session:
     @contextmanager
     def plain_store(self) -> Iterator[ObjectStore]:
         """The store as it is, without patience: every failure shows. Raises `Problem` and `StoreError`."""
+        _refuse_misspelt(self.environ)
         store = self.opener(
             self.store_url, environ=self.environ, adapter=self.adapter, request_timeout_s=self.timeout_s
         )
@@ -139,6 +144,25 @@ class Session:
         return Retrying(store, clock=self.clock, rng=self.rng, backoff=backoff)
 
 
+def _refuse_misspelt(environ: Mapping[str, str]) -> None:
+    """A variable that is nearly one of ours. Raises `Problem`.
+
+    Another AUTOTUNE_* name is left alone: it is the init container's, of whose names this program knows none, and both
+    may be in one shell.
+    """
+    for name in sorted(environ):
+        if not name.startswith("AUTOTUNE_") or name in VARIABLES or _is_of_a_cloud(name):
+            continue
+        from difflib import get_close_matches
+
+        if near := get_close_matches(name, VARIABLES, 1, NEARLY):
+            raise Problem("usage", f"{name} is not read; is {near[0]} meant?", ExitCode.USAGE)
+
+
+def _is_of_a_cloud(name: str) -> bool:
+    return is_for_store(name) or name.startswith(DESTINATION_PREFIX)
+
+
 def said(name: str, value: str) -> str:
     """What was said for `name`, which is something: an unset variable of the shell says nothing. Raises `Problem`."""
     if not value.strip():
@@ -161,6 +185,13 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float | 
     _set("timeout_option_s")(context, parameter, value)
 
 
+json_option = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    callback=_set("is_json"),
+    help="One JSON object on stdout, errors as one JSON object on stderr.",
+)
 _OPTIONS = (
     click.option(
         "--store",
@@ -184,13 +215,7 @@ _OPTIONS = (
         callback=_seconds,
         help="How long one request may take, in seconds; default: 10.  [AUTOTUNE_REQUEST_TIMEOUT]",
     ),
-    click.option(
-        "--json",
-        is_flag=True,
-        expose_value=False,
-        callback=_set("is_json"),
-        help="One JSON object on stdout, errors as one JSON object on stderr.",
-    ),
+    json_option,
 )
 
 

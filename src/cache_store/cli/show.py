@@ -266,6 +266,7 @@ def _claim_lines(claim: dict[str, Any] | None) -> Iterator[str]:
 
 
 def _pairs(pairs: dict[str, Any]) -> Iterator[str]:
-    width = max(map(len, pairs), default=0)
+    names = {name: output.escape(output.shortened(name, 60)) for name in pairs}
+    width = max(map(output.cell_width, names.values()), default=0)
     for name, value in pairs.items():
-        yield f"  {output.shortened(name, 60):<{min(width, 60)}}  {text_of_input(value)}"
+        yield f"  {output.padded(names[name], width)}  {text_of_input(value)}"

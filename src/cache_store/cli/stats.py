@@ -286,6 +286,6 @@ def _lines(document: dict[str, Any], tally: Tally, cost: Cost, *, is_local: bool
         for name, group in largest[:SHOWN]:
             took = output.for_people_seconds(group.tune_s)
             told_size = output.for_people_bytes(group.size_bytes)
-            yield f"{output.shortened(name, 48):<48}  {group.bundles:>9}  {told_size:>9}  {took:>9}"
+            yield f"{output.padded(output.escape(output.shortened(name, 48)), 48)}  {group.bundles:>9}  {told_size:>9}  {took:>9}"
         if len(largest) > SHOWN:
             yield f"and {len(largest) - SHOWN} more"

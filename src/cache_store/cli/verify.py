@@ -32,6 +32,7 @@ NEEDS_LIST = (
     "verifying a whole bucket, or by a part of a key, needs the right to list (s3:ListBucket on the bucket); "
     "full addresses do without"
 )
+SHOWN_AGAIN = 20
 _NAMES = ("sound", "corrupt", "unknown", "unread", "missing")
 # what decides the exit status when several things are wrong
 _GRAVEST_FIRST = (
@@ -62,6 +63,7 @@ verify --json | jq -r '.bundles[] | select(.verdict != "sound") | .address'
     metavar="FILE",
     help="Remember there what was sound, and do not read it again until it is written again. Whole buckets only.",
 )
+@click.option("--all", "is_all", is_flag=True, help="In text also what is sound.")
 @click.option("--repair", "is_repair", is_flag=True, help="Retire what is corrupt; pods tune it again.")
 @click.option("--reason", metavar="TEXT", help="With --repair: why. Default: what was found.")
 @click.option("--by", metavar="NAME", help="With --repair: who. Default: $USER.")
@@ -78,6 +80,7 @@ def verify(
     reason: str | None,
     by: str | None,
     *,
+    is_all: bool,
     is_repair: bool,
     is_confirmed: bool,
     is_dry: bool,
@@ -87,7 +90,8 @@ def verify(
     Size, nesting and schema of bundle.json; that its identity is its address; every digest; that every rank file is
     JSON whose _metadata is the bundle's environment. Not checked: whether a tactic is any good. Nothing is changed,
     unless with --repair: that retires each corrupt bundle as `retire` does, if it still is what was looked at. What has a
-    schema that this release does not know is reported, and left alone: a newer one may have written it.
+    schema that this release does not know is reported, and left alone: a newer one may have written it. Text leaves out
+    what is sound and has no finding.
     """
     if not is_repair and (reason is not None or by is not None or is_confirmed or is_dry):
         raise Problem("usage", "--reason, --by, --yes and --dry-run belong to --repair", ExitCode.USAGE)
@@ -101,7 +105,10 @@ def verify(
         if repair and not repair.is_dry:
             refuse_unfit(store, adapter, session.nonce())
         with memory_at(state_file, store.url) as memory:
-            found = _verify_all(session, store, _targets(store, addresses), memory)
+            # once 13 is certain, what follows changes nothing but what is told
+            may_stop = repair is None and state_file is None
+            targets = _targets(store, addresses)
+            found = _verify_all(session, store, targets, memory, is_all=is_all, may_stop=may_stop)
         repairs = retire_corrupt(session, store, repair, found.corrupt) if repair else []
         url = store.url
     if session.is_json:
@@ -113,6 +120,9 @@ def verify(
                 output.tell(
                     f"{found.counts['unknown']} were left alone: a newer release may have written them; update this one"
                 )
+        if is_all:  # among thousands of lines they were overlooked
+            for one in found.corrupt[:SHOWN_AGAIN]:
+                output.tell(f"corrupt  {one.address}")
         output.tell(f"{url}: " + ", ".join(f"{found.counts[name]} {name}" for name in _NAMES))
     return _exit_code(found, repairs)
 
@@ -127,7 +137,15 @@ class Found:
     views: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _verify_all(session: Session, store: ObjectStore, targets: Sequence[Target], memory: Memory) -> Found:
+def _verify_all(
+    session: Session,
+    store: ObjectStore,
+    targets: Sequence[Target],
+    memory: Memory,
+    *,
+    is_all: bool,
+    may_stop: bool,
+) -> Found:
     """Each verdict is told, and a sound one kept, as soon as it is there."""
     found = Found()
 
@@ -146,9 +164,11 @@ def _verify_all(session: Session, store: ObjectStore, targets: Sequence[Target],
                 memory.keep(target)
             if session.is_json:
                 found.views.append(verdict_view(verdict))
-            else:
+            elif is_all or verdict.name != "sound" or verdict.findings:
                 output.emit_lines(verdict_lines(verdict))
             advance()
+            if may_stop and found.corrupt and not output.is_read():
+                break
     return found
 
 
