@@ -21,6 +21,7 @@ from cache_store.steps import (
     Done,
     Failed,
     Fit,
+    ReadBlob,
     ReadBundle,
     ReadClaim,
     Seen,
@@ -29,6 +30,7 @@ from cache_store.steps import (
     Undone,
     Wait,
     Work,
+    WriteBlob,
     WriteBundle,
     WriteClaim,
 )
@@ -153,9 +155,8 @@ class Machine(RuleBasedStateMachine):
 
     def for_an_operator(self, step):
         is_copy = isinstance(step, KeepCopy | ReadCopy)
-        is_claim = isinstance(step, ReadClaim | WriteClaim)
-        key = f"{ADDRESS}/{step.name}" if is_copy else ADDRESS.claim_key if is_claim else ADDRESS.bundle_key
-        if isinstance(step, ReadRegister | ReadCopy | ReadClaim):
+        key = key_of(step)
+        if isinstance(step, ReadRegister | ReadCopy | ReadClaim | ReadBlob):
             found = self.bucket.peek(key)
             return Absent() if found is None else Seen(found.body, found.etag, None, None)
         return self.bucket.put(key, step.body, None if is_copy else step.base, "ops")
@@ -187,15 +188,15 @@ class Machine(RuleBasedStateMachine):
             return Failed("tuner-crashed", "exit 3") if fails and fate == "409" else run.tuning.finished()
         if isinstance(step, ReadBundle):
             return AWAY if fate.startswith("lost") else self.register()
-        if isinstance(step, ReadClaim):
-            found = self.bucket.peek(ADDRESS.claim_key)
+        if isinstance(step, ReadClaim | ReadBlob):
+            found = self.bucket.peek(key_of(step))
             if fate.startswith("lost"):
                 return AWAY
             return Absent() if found is None else Seen(found.body, found.etag, None, found.written_at)
         return self.write(run, step, fate)
 
     def write(self, run, step, fate):
-        key = {WriteClaim: ADDRESS.claim_key, WriteBundle: ADDRESS.bundle_key}[type(step)]
+        key = key_of(step)
         if isinstance(step, WriteBundle):
             self.checks.publishes(run.who, step.base)
             if run.code.writes_bundle_plainly:
@@ -213,6 +214,14 @@ class Machine(RuleBasedStateMachine):
         if fate == "sent twice":
             return self.bucket.put(*asked)
         return AWAY if fate == "lost after" else answer
+
+
+def key_of(step):
+    if isinstance(step, KeepCopy | ReadCopy):
+        return f"{ADDRESS}/{step.name}"
+    if isinstance(step, WriteBlob | ReadBlob):
+        return ADDRESS.blob_key(step.digest)
+    return ADDRESS.claim_key if isinstance(step, ReadClaim | WriteClaim) else ADDRESS.bundle_key
 
 
 QUICK = settings(
