@@ -178,6 +178,16 @@ def test_a_claim_that_is_stale_by_our_own_clock_alone_is_marked(shop):
     assert "`cache-store doctor` compares" in done.stderr
 
 
+def test_a_claim_that_is_over_needs_no_clock(shop):
+    shop.claim(state="done")
+    shop.store = WithoutDate(shop.memory)
+
+    done = shop("stats")
+
+    assert "1 free\n" in done.stdout
+    assert done.stderr == ""
+
+
 def use(shop, number, outcome, reason="found", who=None, **changes):
     address = (who or identity()).address
     record = UseRecord(

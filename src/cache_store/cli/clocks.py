@@ -20,6 +20,11 @@ def verdict_text(claim: dict[str, Any]) -> str:
     )
 
 
+def is_judged_by_ours(claim: dict[str, Any]) -> bool:
+    """Whether the verdict of a `claim_view` hangs on this computer's clock: what is done or released is free at any age."""
+    return claim["age_clock"] == "local" and claim["state"] in ("held", "failed")
+
+
 def tell_clock(newest: datetime | None, now: datetime, claims: Iterable[dict[str, Any]]) -> None:
     """One line of the story, where ages may be wrong. An object from the future is a clock that is behind here."""
     behind_s = (newest - now).total_seconds() if newest is not None else 0.0
@@ -28,5 +33,5 @@ def tell_clock(newest: datetime | None, now: datetime, claims: Iterable[dict[str
             f"this computer's clock is at least {output.for_people_seconds(behind_s)} behind the store's: ages are too "
             "small by that, and a claim may be held by nobody"
         )
-    elif any(claim["age_clock"] == "local" for claim in claims):
+    elif any(map(is_judged_by_ours, claims)):
         output.tell("ages are by this computer's clock, which `cache-store doctor` compares with the store's")

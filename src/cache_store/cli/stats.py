@@ -17,7 +17,7 @@ from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.bundle_rows import STATES, model_of_register, state_without_bundle
-from cache_store.cli.clocks import tell_clock
+from cache_store.cli.clocks import is_judged_by_ours, tell_clock
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.progress import progress
 from cache_store.cli.session import Session, problem_of, store_options
@@ -127,7 +127,7 @@ def stats(
                 is_denied |= seen.is_denied
                 if seen.claim is not None:
                     claims.update([seen.claim["verdict"]] + ["stale"] * seen.claim["is_stale"])
-                    if seen.claim["age_clock"] == "local" and not local:
+                    if is_judged_by_ours(seen.claim) and not local:
                         local.append(seen.claim)
                 if seen.problem is not None:
                     problems[seen.problem] += 1
