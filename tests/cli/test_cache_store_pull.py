@@ -121,7 +121,7 @@ def test_given_a_full_disk_when_pulled_then_the_old_files_stay(shop, tmp_path, m
 
     done = shop("pull", "0123", tmp_path, "--force", "--json")
 
-    assert (done.code, done.error["kind"]) == (ExitCode.INTERNAL, "output")
+    assert (done.code, done.error["kind"]) == (ExitCode.OUTPUT, "output")
     assert files(tmp_path) == dict.fromkeys(NAMES, b"old")
 
 
@@ -286,7 +286,7 @@ def test_given_a_file_in_a_temporary_files_place_when_pulled_then_nothing_is_pla
 
     done = shop("pull", "0123", tmp_path, "--json")
 
-    assert (done.code, done.error["kind"]) == (ExitCode.INTERNAL, "output")
+    assert (done.code, done.error["kind"]) == (ExitCode.OUTPUT, "output")
     assert not [name for name in NAMES if (tmp_path / name).exists()]
 
 

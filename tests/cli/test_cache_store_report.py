@@ -284,7 +284,19 @@ def test_without_the_right_to_list(filled, tmp_path):
 def test_given_a_place_that_cannot_be_written_then_it_says_so(filled, tmp_path):
     done = filled("report", "--html", tmp_path / "absent" / "fleet.html", "--json")
 
-    assert (done.code, done.error["kind"]) == (1, "output")
+    assert (done.code, done.error["kind"]) == (2, "usage")
+    assert filled.requests == {}  # told before anything is read
+
+
+def test_given_a_disk_without_room_when_written_then_it_is_no_bug_of_ours(filled, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cache_store.cli.report.whole_file", full)
+
+    done = filled("report", "--html", tmp_path / "fleet.html", "--json")
+
+    assert (done.code, done.error["kind"]) == (16, "output")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def pull(session: Session, address: str, directory: Path, *, force: bool, is_dry
     try:
         plan = place_files(directory, found.placed, nonce=session.nonce(), may_replace=force, is_dry=is_dry)
     except Unplaceable as problem:
-        code = ExitCode.REFUSED if problem.reason == "file-differs" else ExitCode.INTERNAL
+        code = ExitCode.REFUSED if problem.reason == "file-differs" else ExitCode.OUTPUT
         raise Problem(problem.reason, problem.detail, code) from None
     _tell(session, url, directory, found, plan, is_dry=is_dry)
     return ExitCode.OK

@@ -11,6 +11,7 @@ from cache_store.cli import output
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.report_gathering import gather
 from cache_store.cli.session import Problem, Session, problem_of, store_options
+from cache_store.cli.target_file import target_file, unwritten
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.whole_file import whole_file
@@ -43,6 +44,8 @@ def report(session: Session, file: str) -> int:
         raise Problem("usage", "stdout cannot be both the page and the JSON: name a FILE", ExitCode.USAGE)
     if file == "-" and output.is_terminal():
         raise Problem("usage", "stdout is a terminal: name a FILE, or send it elsewhere", ExitCode.USAGE)
+    if file != "-":
+        target_file(file)
     from cache_store.cli.page_html import render
 
     with session.store() as store:
@@ -82,4 +85,4 @@ def _write(session: Session, file: str, body: bytes) -> None:
         with whole_file(Path(file), session.nonce()) as target:
             target.write(body)
     except OSError as error:
-        raise Problem("output", f"{error.filename or file}: {error.strerror}", ExitCode.INTERNAL) from error
+        raise unwritten(file, error) from error
