@@ -25,10 +25,16 @@ def is_judged_by_ours(claim: dict[str, Any]) -> bool:
     return claim["age_clock"] == "local" and claim["state"] in ("held", "failed")
 
 
-def tell_clock(newest: datetime | None, now: datetime, claims: Iterable[dict[str, Any]]) -> None:
-    """One line of the story, where ages may be wrong. An object from the future is a clock that is behind here."""
+def clock_behind_s(newest: datetime | None, now: datetime) -> float | None:
+    """How far this computer's clock is behind the store's, at the least: an object is from the future. None: not noticed."""
     behind_s = (newest - now).total_seconds() if newest is not None else 0.0
-    if behind_s > CLOCKS_DIFFER_S:
+    return behind_s if behind_s > CLOCKS_DIFFER_S else None
+
+
+def tell_clock(newest: datetime | None, now: datetime, claims: Iterable[dict[str, Any]]) -> None:
+    """One line of the story, where ages may be wrong."""
+    behind_s = clock_behind_s(newest, now)
+    if behind_s is not None:
         output.tell(
             f"this computer's clock is at least {output.for_people_seconds(behind_s)} behind the store's: ages are too "
             "small by that, and a claim may be held by nobody"

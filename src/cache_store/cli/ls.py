@@ -23,6 +23,7 @@ from cache_store.cli.bundle_rows import (
     parse_orders,
     state_without_bundle,
 )
+from cache_store.cli.clocks import clock_behind_s
 from cache_store.cli.durations import duration_s
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.ls_text import branches, cells, columns
@@ -42,7 +43,6 @@ NEEDS_LIST = (
     "ls needs the right to list (s3:ListBucket on the bucket), which pods do not need; "
     "`cache-store show` with a full address does without"
 )
-CLOCKS_DIFFER_S = 60.0
 
 _EXAMPLES = """
 ls --store s3://models/autotune
@@ -222,7 +222,7 @@ def _wanted_views(
 
 
 def _document(url: str, views: list[View], inventory: Inventory, now: datetime) -> View:
-    foreign, behind_s = inventory.foreign, _clock_behind_s(inventory, now)
+    foreign, behind_s = inventory.foreign, clock_behind_s(inventory.newest, now)
     return {
         "schema": SCHEMA,
         "store": url,
@@ -258,14 +258,8 @@ def _tell_foreign(inventory: Inventory) -> None:
         output.tell(f"{foreign.objects} foreign objects ({size}) were left alone, the first: {first}")
 
 
-def _clock_behind_s(inventory: Inventory, now: datetime) -> float | None:
-    """An object from the future is a clock that is wrong here: every age is too small then, at the least by this."""
-    behind_s = (inventory.newest - now).total_seconds() if inventory.newest is not None else 0.0
-    return behind_s if behind_s > CLOCKS_DIFFER_S else None
-
-
 def _tell_clock(inventory: Inventory, now: datetime) -> None:
-    behind_s = _clock_behind_s(inventory, now)
+    behind_s = clock_behind_s(inventory.newest, now)
     if behind_s is not None:
         output.tell(
             f"this computer's clock is at least {output.for_people_seconds(behind_s)} behind the store's: "
