@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from autotune_init.coverage import is_incomplete_for, told
 from autotune_init.engines import EngineCache, KeyAnswer
-from autotune_init.engines.known_bad import before_install, matching
 from autotune_init.engines.known_bad import before_lookup as before_lookup_hazard
+from autotune_init.engines.known_bad import first_not_allowed, matching
 from autotune_init.expected_keys import Expected, missing
 from autotune_init.local_files import LocalSet
 from autotune_init.outcomes import Outcome
@@ -127,16 +127,15 @@ def judge_contents(
     """What the contents of a bundle speak against; else what a person should be warned of. `parsed` is empty for entries."""
     if not parsed:
         return ()
-    hazard = before_install(cache, parsed, allowed)
+    met = matching(cache, parsed)
+    hazard = first_not_allowed(met, allowed)
     if hazard is not None:
         return End(Outcome.COLD, hazard.reason, hazard.detail)
     gaps = missing(expected, parsed)
     if is_incomplete_for(cache, gaps):
         return End(Outcome.COLD, "bundle-incomplete", told(gaps))
-    before = {row.id for row in matching(cache, None)}
-    warnings = [
-        f"allowed although known bad: {row.detail}" for row in matching(cache, parsed) if row.id not in before
-    ]
+    before = {row.id for row in matching(cache, None)} if met else set()
+    warnings = [f"allowed although known bad: {row.detail}" for row in met if row.id not in before]
     return (*warnings, *([f"the bundle is incomplete: {told(gaps)}"] if gaps else []))
 
 

@@ -130,6 +130,11 @@ else:
         has_post_init = hasattr(cls, "__post_init__")
 
         def __init__(self, /, *args, **given):
+            if len(args) == len(names) == len(positional) and not given:
+                self.__dict__.update(zip(names, args, strict=True))
+                if has_post_init:
+                    self.__post_init__()
+                return
             if args:
                 if len(args) > len(positional):
                     raise TypeError(

@@ -6,9 +6,11 @@ Time and memory grow with the length alone, whatever the text: a regular express
 
 from __future__ import annotations
 
-_QUOTE = ord('"')
-_OPENING = frozenset(b"[{")
-_REST = bytes(sorted(set(range(256)) - set(b'"[]{}')))
+_OPENING = ord("[")
+_NO_BRACKET = bytes(sorted(set(range(256)) - set(b"[]{}")))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+# a split keeps some 40 bytes for each string
+_PART_BYTES = 64 * 1024
 
 
 def depth_of(body: bytes, limit: int) -> int:
@@ -16,18 +18,11 @@ def depth_of(body: bytes, limit: int) -> int:
 
     Exact up to where `body` stops being JSON, and no parser goes on from there.
     """
-    # backslashes stand in strings only; pairs first, so that what is left before a quote escapes it
-    escaped = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # two quotes side by side are a string without brackets, or an end and a beginning: either way, inside stays inside
-    marks = escaped.translate(None, _REST).replace(b'""', b"")
+    # what ends just before its neighbour begins has been as deep already: a row of siblings becomes one
+    marks = _brackets(body).replace(b"][", b"").replace(b"][", b"")
     depth = deepest = 0
-    is_inside = False
     for mark in marks:
-        if mark == _QUOTE:
-            is_inside = not is_inside
-        elif is_inside:
-            continue
-        elif mark in _OPENING:
+        if mark == _OPENING:
             depth += 1
             deepest = max(deepest, depth)
             if deepest > limit:
@@ -35,3 +30,17 @@ def depth_of(body: bytes, limit: int) -> int:
         else:
             depth -= 1
     return deepest
+
+
+def _brackets(body: bytes) -> bytes:
+    """Those outside strings, all of one kind."""
+    if b"\\" in body:
+        # backslashes stand in strings only; pairs first, so that what is left before a quote escapes it
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    found = []
+    is_inside = False
+    for start in range(0, len(body), _PART_BYTES):
+        pieces = body[start : start + _PART_BYTES].split(b'"')
+        found.append(b"".join(pieces[is_inside::2]).translate(_ONE_KIND, _NO_BRACKET))
+        is_inside ^= len(pieces) % 2 == 0
+    return b"".join(found)

@@ -6,7 +6,7 @@ import pytest
 from tests.bundles import H100
 
 from autotune_init.engines import EngineCache
-from autotune_init.engines.known_bad import ROWS, as_table, before_install, before_lookup, ids, matching
+from autotune_init.engines.known_bad import ROWS, as_table, before_lookup, first_not_allowed, ids, matching
 from cache_store.rank_file import RankFile, parse_key
 
 GEMM = (
@@ -95,6 +95,10 @@ CONTAINED = {
     "bf16-gemm-in-lockstep": (sglang(), both(tp_name, file(CUDNN), file(CUDNN))),
     "keys-without-extras": (sglang("0.5.12", "0.6.11.post1", tp=1), both(tp_name, file(FP4))),
 }
+
+
+def before_install(cache, files, allowed=frozenset()):
+    return first_not_allowed(matching(cache, files), allowed)
 
 
 def test_every_row_has_a_case():

@@ -33,6 +33,13 @@ def test_it_is_the_depth_of_what_the_parser_makes(document, indent):
     assert depth_of(json.dumps(document, indent=indent).encode(), 1000) == measured(document)
 
 
+@pytest.mark.parametrize("before", [65_530, 65_532, 65_533, 65_534, 65_535, 65_536, 131_071, 200_000])
+@pytest.mark.parametrize("odd", ['"[[[', "\\[[", "[", ""])
+def test_a_string_that_reaches_from_one_part_of_the_text_into_the_next_is_one(before, odd):
+    document = [[["a" * before + odd, {"b": [odd]}]], odd]
+    assert depth_of(json.dumps(document).encode(), 1000) == measured(document)
+
+
 @given(DOCUMENT)
 def test_a_text_inside_a_text_inside_a_text_counts_once(document):
     assert depth_of(json.dumps([json.dumps(json.dumps(document))]).encode(), 1000) == 1

@@ -50,14 +50,12 @@ class KnownBad:
 
 def before_lookup(cache: EngineCache, allowed: frozenset[str] = frozenset()) -> KnownBad | None:
     """The first row that this configuration falls under, `allowed` ones left out. Then never install nor tune."""
-    return next((row for row in matching(cache, None) if row.id not in allowed), None)
+    return first_not_allowed(matching(cache, None), allowed)
 
 
-def before_install(
-    cache: EngineCache, rank_files: RankFiles, allowed: frozenset[str] = frozenset()
-) -> KnownBad | None:
-    """The first row that speaks against these files of the whole replica in this engine, `allowed` ones left out."""
-    return next((row for row in matching(cache, rank_files) if row.id not in allowed), None)
+def first_not_allowed(met: tuple[KnownBad, ...], allowed: frozenset[str]) -> KnownBad | None:
+    """Of the rows that apply, the one that speaks against it; None where there is none, or all are taken."""
+    return next((row for row in met if row.id not in allowed), None)
 
 
 def matching(cache: EngineCache, rank_files: RankFiles | None) -> tuple[KnownBad, ...]:
@@ -125,9 +123,9 @@ def _has_op(files: RankFiles, op: str) -> bool:
 
 
 def _has_cublaslt_bf16(_: EngineCache, files: RankFiles) -> bool:
-    start = "('bf16_gemm', 'Cublaslt"
+    ours, named = "('bf16_gemm'", "('bf16_gemm', 'Cublaslt"
     return any(
-        text.startswith(start) or (text.startswith("('bf16_gemm'") and str(value[0]).startswith("Cublaslt"))
+        text.startswith(ours) and (text.startswith(named) or str(value[0]).startswith("Cublaslt"))
         for file in files.values()
         for text, value in file.entries.items()
     )
