@@ -61,7 +61,8 @@ def build(out: Path, arch: str, *, uv: str, cc: Sequence[str], launcher: Path | 
         shutil.copy(launcher, out / "start")
     else:
         compile_launcher(out / "start", ARCHS[arch].launcher, cc)
-    shutil.copyfile(ROOT / "image" / "main.py", out / "main.py")
+    for name in ("main.py", "own_modules.py"):
+        shutil.copyfile(ROOT / "image" / name, out / name)
     with tempfile.TemporaryDirectory(prefix="autotune-tree-") as scratch:
         sites = install_wheels(Path(scratch), ARCHS[arch].wheels, uv)
         put_packages(sites, out / "lib")

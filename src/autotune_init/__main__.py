@@ -6,9 +6,9 @@ import gc
 import io
 import os
 import sys
-from typing import NoReturn
 
 from autotune_init.main import run
+from cache_store.annotation import NoReturn
 from cache_store.store_environ import is_for_store, store_environ
 
 # a hit makes nothing that needs collecting, and looking for it takes 5 of its 90 ms; a tune still meets a few collections

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-from typing import BinaryIO
 
+from cache_store.annotation import BinaryIO
 from cache_store.dataclass import dataclass
 
 _PT_LOAD, _PT_DYNAMIC = 1, 2

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
 
 from autotune_init.options import BY_NAME
 from autotune_init.outcomes import Outcome, exit_code
 from autotune_init.report import Report, publish_report
 from autotune_init.settings import BadSettings, Settings, wants_strict
 from autotune_init.story import Story
+from cache_store.annotation import TextIO
 from cache_store.clock import Clock
 from cache_store.dataclass import replace
 

@@ -16,8 +16,11 @@ from autotune_init.collector_rules import CollectorRules, rules_for
 from autotune_init.environment_fields import UNKNOWN, Linking, ProbedField
 from autotune_init.installed import InstalledPackages
 from autotune_init.nvml import NodeGpus, NoGpu, visible_gpus
-from autotune_init.shared_libraries import Libraries
+from cache_store.annotation import TYPE_CHECKING
 from cache_store.dataclass import dataclass, replace
+
+if TYPE_CHECKING:
+    from autotune_init.shared_libraries import Libraries
 
 COLLECTOR = "FlashInfer's collector"
 
@@ -54,13 +57,13 @@ class Machine:
 
     `environ` is the environment of this process (LD_LIBRARY_PATH above all), taken to be the engine's too.
     `packages` are those of the engine's Python; `is_engine_python` says that this process runs on that very Python:
-    if not, what loading a library here tells counts for nothing. `read_gpus` raises `NoGpu`. `ask_flashinfer` runs
+    if not, what loading a library here tells counts for nothing. `libraries` is called where one is needed. `read_gpus` raises `NoGpu`. `ask_flashinfer` runs
     FlashInfer's collector in a child and raises `CollectorFailed`.
     """
 
     environ: Mapping[str, str]
     packages: InstalledPackages
-    libraries: Libraries
+    libraries: Callable[[], Libraries]
     read_gpus: Callable[[], NodeGpus]
     ask_flashinfer: Callable[[], Mapping[str, str]]
     is_engine_python: bool = True
@@ -145,7 +148,7 @@ def _probe_torch(
         cuda = fields.cuda_version(torch) if torch else unsure
         return {"cuda_version": cuda, "cublas_version": unsure, "cudnn_version": unsure}
     found = {"cuda_version": stated.get("cuda_version") or fields.cuda_version(torch)}
-    linking = Linking(torch, machine.packages, machine.libraries, machine.environ)
+    linking = Linking(torch, machine.packages, machine.libraries(), machine.environ)
     if "cublas_version" not in stated:
         found["cublas_version"] = fields.cublas_version(linking, found["cuda_version"])
     if "cudnn_version" not in stated:

@@ -14,9 +14,12 @@ from pathlib import Path
 from autotune_init.collector_rules import CollectorRules
 from autotune_init.installed import InstalledPackages, text_assignment
 from autotune_init.nvml import NvmlGpu
-from autotune_init.shared_libraries import FoundBy, Libraries, LibraryAbsent, Located, locate
+from cache_store.annotation import TYPE_CHECKING
 from cache_store.dataclass import dataclass
 from cache_store.pattern import pattern
+
+if TYPE_CHECKING:
+    from autotune_init.shared_libraries import Libraries, Located
 
 UNKNOWN = "unknown"
 _CUDNN_PIN = pattern(r"nvidia-cudnn-cu\d+\s*\(?\s*==\s*(\d+)\.(\d+)")
@@ -54,6 +57,8 @@ class Linking:
 
     def of_torch(self, soname_or_stem: str) -> tuple[str, Located | None] | None:
         """(soname, where) for what torch's library needs by that name; None where it needs no such library."""
+        from autotune_init.shared_libraries import locate
+
         section = self.libraries.dynamic_section(self.torch_library)
         soname = section.needs(soname_or_stem) if section else None
         if section is None or soname is None:
@@ -110,6 +115,8 @@ def cublas_version(linking: Linking, cuda: ProbedField) -> ProbedField:
 
 
 def _ask_cublas(linking: Linking, name: str) -> ProbedField | None:
+    from autotune_init.shared_libraries import LibraryAbsent
+
     try:
         return ProbedField(linking.libraries.cublas_version(name), f"{name}: GetProperty")
     except LibraryAbsent:
@@ -141,6 +148,8 @@ def cudnn_version(
 
     torch raises instead if that is older than the one it was built with, whose version only its wheel's pin tells.
     """
+    from autotune_init.shared_libraries import LibraryAbsent
+
     if linking.is_preloaded("cudnn"):
         return _unsure("LD_PRELOAD names a cuDNN")
     if cuda.value == UNKNOWN and not linking.torch_library.exists():
@@ -167,6 +176,8 @@ def _torch_accepts(version: int, where: Located, packages: InstalledPackages) ->
     Without a pin (a torch built from source) the image's own cuDNN is the one it was built with, unless
     LD_LIBRARY_PATH brought another.
     """
+    from autotune_init.shared_libraries import FoundBy
+
     torch = packages.distribution("torch")
     pins = [_CUDNN_PIN.match(requirement) for requirement in (torch.requires if torch else ())]
     built_with = [(int(pin.group(1)), int(pin.group(2))) for pin in pins if pin]

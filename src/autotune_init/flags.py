@@ -6,10 +6,10 @@ argparse takes a start 10 ms: itself, the locale that its messages are in, and t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
 
 from autotune_init.options import OPTIONS, Option
 from autotune_init.settings import BadSettings
+from cache_store.annotation import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import argparse

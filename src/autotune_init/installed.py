@@ -104,7 +104,10 @@ def text_assignment(path: Path, name: str) -> str | None:
 
 
 def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    name = name.replace("_", "-").replace(".", "-").lower()
+    while "--" in name:
+        name = name.replace("--", "-")
+    return name
 
 
 def _read(place: Path) -> Distribution | None:

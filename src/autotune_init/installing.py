@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 from autotune_init.engines import EngineCache
 from autotune_init.engines.flashinfer_store import manifest_of
@@ -20,6 +19,7 @@ from autotune_init.local_files import (
 )
 from autotune_init.place import Ownership, Placed, PlaceFailed, Staged, move_aside, place, stage
 from autotune_init.place_entries import place_entries
+from cache_store.annotation import Protocol
 from cache_store.dataclass import dataclass
 from cache_store.rank_file import RankFile
 from cache_store.store_entries import (

@@ -11,7 +11,10 @@ from autotune_init.collector import CollectorFailed, Run, ask_flashinfer, search
 from autotune_init.environment import EnvironmentUnknown, Machine
 from autotune_init.installed import InstalledPackages
 from autotune_init.nvml import read_gpus
-from autotune_init.shared_libraries import LoadedLibraries
+from cache_store.annotation import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autotune_init.shared_libraries import Libraries
 
 _SEARCH_PATH_DEADLINE_S = 30.0
 
@@ -37,11 +40,17 @@ def this_machine(
     return Machine(
         environ=environ,
         packages=InstalledPackages(search_path),
-        libraries=LoadedLibraries(),
+        libraries=_loaded_libraries,
         read_gpus=functools.cache(read_gpus),
         ask_flashinfer=lambda: ask_flashinfer(engine_python, environ, collector_deadline_s, run),
         is_engine_python=is_engine_python,
     )
+
+
+def _loaded_libraries() -> Libraries:
+    from autotune_init.shared_libraries import LoadedLibraries
+
+    return LoadedLibraries()
 
 
 def _is_ours(python: str, environ: Mapping[str, str]) -> bool:

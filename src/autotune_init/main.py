@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
 
 from autotune_init.flags import build_parser, plain_flags
 from autotune_init.outcomes import BAD_SETTINGS, OK
 from autotune_init.settings import BadSettings, Settings, settings_from, split_engine_argv
+from cache_store.annotation import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TextIO
 
 from autotune_init.collector import runner
 from autotune_init.environment import EnvironmentUnknown, Machine
@@ -12,6 +11,7 @@ from autotune_init.machine import this_machine
 from autotune_init.nvml import NoGpu, visible_gpus
 from autotune_init.replica_group import BadReplicaGroup, ReplicaGroup, named, replica_group
 from autotune_init.settings import Settings
+from cache_store.annotation import TextIO
 from cache_store.clock import SystemClock
 from cache_store.dataclass import replace
 

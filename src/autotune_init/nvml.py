@@ -7,8 +7,8 @@ are versioned and old names stay; the ones used are in every driver since R450.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from cache_store.annotation import TYPE_CHECKING
 from cache_store.dataclass import dataclass
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ The parser, the help text, the refusal of unknown variables and docs/configurati
 
 from __future__ import annotations
 
-from typing import Literal
-
+from cache_store.annotation import Literal
 from cache_store.dataclass import dataclass
 
 Kind = Literal["text", "seconds", "count", "flag", "pairs", "names", "mode", "choice"]

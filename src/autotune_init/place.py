@@ -90,7 +90,7 @@ class Staged:
 
     directory: Path
     placement: Placement
-    temps: Mapping[str, Path]
+    temps: Mapping[str, str]
     created: tuple[Path, ...]
     nonce: str
 
@@ -108,7 +108,7 @@ class Staged:
 
     def discard(self) -> None:
         for temp in self.temps.values():
-            temp.unlink(missing_ok=True)
+            _remove(temp)
         _remove_empty(list(self.created))
 
 
@@ -121,11 +121,11 @@ def stage(
     if not placement.write:
         return Staged(directory, placement, {}, (), nonce)
     created: list[Path] = []
-    temps: dict[str, Path] = {}
+    temps: dict[str, str] = {}
     try:
         _make_directories(directory, ownership, created)
         for name in placement.write:
-            temps[name] = directory / f".{name}.{nonce}.tmp"
+            temps[name] = f"{directory}/.{name}.{nonce}.tmp"
             _write_temp(temps[name], contents[name], ownership)
         _sweep(directory, temps)
     except OSError as error:
@@ -152,44 +152,52 @@ def move_aside(directory: Path, name: str) -> str:
     return target
 
 
-def _swap(directory: Path, temps: Mapping[str, Path], aside: tuple[str, ...], nonce: str) -> dict[str, str]:
+def _swap(directory: Path, temps: Mapping[str, str], aside: tuple[str, ...], nonce: str) -> dict[str, str]:
     """The renames. If one fails, those before it are undone."""
     moved: dict[str, str] = {}
-    done: list[tuple[str, int]] = []
-    backups = {name: directory / f".{name}.{nonce}.old" for name in temps}
+    done: list[tuple[str, str, int]] = []
+    backups: dict[str, str] = {}
     try:
         for name, temp in temps.items():
-            final = directory / name
+            final, backup = f"{directory}/{name}", f"{directory}/.{name}.{nonce}.old"
             try:
-                os.link(final, backups[name])
+                os.link(final, backup)
+                backups[name] = backup
             except FileNotFoundError:
                 pass
-            inode = temp.stat().st_ino
-            temp.replace(final)
-            done.append((name, inode))
-        for name in aside:
-            backups[name].replace(directory / (name + ASIDE_SUFFIX))
+            inode = os.stat(temp).st_ino
+            os.replace(temp, final)
+            done.append((final, backup, inode))
+        for name in filter(backups.__contains__, aside):  # one that is gone by now needs no other place
+            os.replace(backups.pop(name), f"{directory}/{name}{ASIDE_SUFFIX}")
             moved[name] = name + ASIDE_SUFFIX
     except OSError:
-        for name, inode in done:
-            _undo(directory / name, backups[name], inode)
+        for final, backup, inode in done:
+            _undo(final, backup, inode)
         raise
     finally:
         for backup in backups.values():
-            backup.unlink(missing_ok=True)
+            _remove(backup)
     return moved
 
 
-def _undo(final: Path, backup: Path, inode: int) -> None:
+def _undo(final: str, backup: str, inode: int) -> None:
     try:
-        if final.stat().st_ino != inode:
+        if os.stat(final).st_ino != inode:
             return  # another pod placed its own meanwhile
-        if backup.exists():
-            backup.replace(final)
+        if os.path.exists(backup):
+            os.replace(backup, final)
         else:
-            final.unlink()
+            os.unlink(final)
     except OSError:
         return  # the first error is the one to report
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def _make_directories(directory: Path, ownership: Ownership, created: list[Path]) -> None:
@@ -209,7 +217,7 @@ def _make_directories(directory: Path, ownership: Ownership, created: list[Path]
         _chown(path, ownership)
 
 
-def _write_temp(path: Path, body: bytes, ownership: Ownership) -> None:
+def _write_temp(path: str, body: bytes, ownership: Ownership) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(body)
@@ -220,14 +228,17 @@ def _write_temp(path: Path, body: bytes, ownership: Ownership) -> None:
         os.fsync(descriptor)
 
 
-def _sweep(directory: Path, temps: Mapping[str, Path]) -> None:
+def _sweep(directory: Path, temps: Mapping[str, str]) -> None:
     """Remove what killed pods left beside these names. Told by the volume's own clock: ours wrote there just now."""
+    ours = {os.path.basename(temp) for temp in temps.values()}
     try:
-        for found in directory.iterdir():
-            whose = _TEMPORARY.match(found.name)
+        for found in os.listdir(directory):
+            whose = _TEMPORARY.match(found) if found.startswith(".") and found not in ours else None
             temp = temps.get(whose[1]) if whose else None
-            if temp is not None and temp.stat().st_mtime - found.lstat().st_mtime > ABANDONED_S:
-                found.unlink(missing_ok=True)
+            if temp is not None:
+                path = f"{directory}/{found}"
+                if os.stat(temp).st_mtime - os.lstat(path).st_mtime > ABANDONED_S:
+                    _remove(path)
     except OSError:
         return  # another pod's, on a volume that keeps owners apart: they cost nothing but room
 

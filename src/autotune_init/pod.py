@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, cast
 
 from autotune_init.ending import finish_pod
 from autotune_init.engines import EngineCache, KeyAnswer
@@ -29,6 +28,7 @@ from autotune_init.story import Story
 from autotune_init.supervise import Stopped, Supervisor
 from autotune_init.temporary import with_temporary
 from autotune_init.workload import Workload, flag_value, learn_workload
+from cache_store.annotation import TYPE_CHECKING, TextIO, cast
 from cache_store.bundle import Provenance
 from cache_store.chance import FreshChance
 from cache_store.clock import SystemClock, fresh_nonce

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 from autotune_init.engines import EngineCache
 from autotune_init.expected_keys import Expected
 from autotune_init.outcomes import Outcome
 from autotune_init.place import Ownership, Placed
+from cache_store.annotation import TYPE_CHECKING
 from cache_store.bundle import Bundle, Provenance
 from cache_store.chance import Chance
 from cache_store.clock import Clock

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
 
 from autotune_init.outcomes import Outcome
+from cache_store.annotation import TextIO
 from cache_store.dataclass import dataclass, field
 
 REPORT_SCHEMA = "autotune-cache/report/v1"

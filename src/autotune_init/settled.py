@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from autotune_init.engines import EngineCache, KeyAnswer, Refusal
+from cache_store.annotation import Literal
 from cache_store.dataclass import dataclass
 
 Policy = Literal["auto", "always", "never"]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
 
 from autotune_init.dynamic_section import DynamicSection, UnreadableLibrary, read_dynamic_section
+from cache_store.annotation import Any, Protocol
 from cache_store.dataclass import dataclass
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, cast
 
 from autotune_init.settings import Settings
+from cache_store.annotation import TYPE_CHECKING, Literal, cast
 from cache_store.chance import FreshChance
 from cache_store.clock import Clock, fresh_nonce
 from cache_store.objects import ObjectStore

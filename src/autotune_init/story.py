@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TextIO
-
+from cache_store.annotation import TextIO
 from cache_store.pattern import pattern
 
 _UNPRINTABLE = pattern(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -16,7 +15,7 @@ class Story:
         self._stream = stream
 
     def tell(self, text: str) -> None:
-        line = _UNPRINTABLE.sub("?", text.replace("\n", " "))
+        line = text if text.isprintable() else _UNPRINTABLE.sub("?", text.replace("\n", " "))
         try:
             self._stream.write(f"autotune-init: {line}\n")
             self._stream.flush()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
+from cache_store.annotation import Generic, TypeVar
 from cache_store.clock import Cancelled, SystemClock
 from cache_store.dataclass import dataclass
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final, Literal
 
+from cache_store.annotation import Final, Literal
 from cache_store.dataclass import dataclass, field
 from cache_store.identity import Address, Environment, Identity
 from cache_store.objects import MIB

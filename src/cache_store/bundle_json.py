@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
 
+from cache_store.annotation import Any, Final
 from cache_store.bundle import (
     BUNDLE_SCHEMA,
     MAX_DEPTH,

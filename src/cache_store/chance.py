@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
+from cache_store.annotation import TYPE_CHECKING, Protocol
 from cache_store.clock import fresh_nonce
 
 if TYPE_CHECKING:

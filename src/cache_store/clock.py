@@ -9,7 +9,8 @@ import os
 import threading
 import time
 from datetime import datetime, timezone
-from typing import Protocol
+
+from cache_store.annotation import Protocol
 
 
 class Cancelled(Exception):  # noqa: N818 -- it is an order, not an error

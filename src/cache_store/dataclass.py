@@ -10,7 +10,7 @@ them. What is not there (InitVar, ClassVar, slots, `init=False`, ...) is refused
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from cache_store.annotation import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dataclasses import dataclass, field, replace
@@ -30,13 +30,27 @@ else:
             self.default, self.factory, self.compare = default, factory, compare
 
     class _Record:
-        """What is known of a class: its fields by name, in order."""
+        """What is known of a class: its fields by name, in order, and what making an instance needs of them."""
 
-        __slots__ = ("fields", "kw_only", "positional")
+        __slots__ = ("defaults", "factories", "fields", "key", "known", "kw_only", "names", "positional")
 
         def __init__(self, fields, kw_only):
             self.fields, self.kw_only = fields, kw_only
-            self.positional = () if kw_only else tuple(fields)
+            self.names = tuple(fields)
+            self.positional = () if kw_only else self.names
+            self.known = fields.keys()
+            self.defaults, self.factories = {}, {}
+            compared = self.names
+            for name, one in fields.items():
+                if one is _REQUIRED:
+                    continue
+                if one.default is not _MISSING:
+                    self.defaults[name] = one.default
+                elif one.factory is not _MISSING:
+                    self.factories[name] = one.factory
+                if not one.compare:
+                    compared = [other for other in compared if other != name]
+            self.key = _key_of(compared)
 
     class _StandardFields:
         """`__dataclass_fields__`, for whoever asks by the standard library's functions; made when it is asked for."""
@@ -57,6 +71,9 @@ else:
                 twin._field_type = dataclasses._FIELD  # noqa: SLF001 -- what `dataclasses.fields` looks for
                 twins[name] = twin
             return twins
+
+    _REQUIRED = _Field(_MISSING, _MISSING, compare=True)
+    _STANDARD_FIELDS = _StandardFields()
 
     def field(*, default=_MISSING, default_factory=_MISSING, compare=True):
         return _Field(default, default_factory, compare)
@@ -81,52 +98,49 @@ else:
         return found
 
     def _made(cls, frozen, order, kw_only):
-        fields = dict(getattr(cls, _RECORD).fields) if hasattr(cls, _RECORD) else {}
-        for name, annotation in cls.__dict__.get("__annotations__", {}).items():
-            fields[name] = _own_field(cls, name, str(annotation))
+        own = cls.__dict__
+        inherited = getattr(cls, _RECORD, None)
+        fields = dict(inherited.fields) if inherited else {}
+        for name, annotation in own.get("__annotations__", {}).items():
+            if str(annotation).startswith(("ClassVar", "InitVar", "KW_ONLY", "typing.ClassVar")):
+                raise TypeError(f"{cls.__name__}.{name}: {annotation} is not supported here")
+            fields[name] = _own_field(cls, name) if name in own else _REQUIRED
         record = _Record(fields, kw_only)
         setattr(cls, _RECORD, record)
-        cls.__dataclass_fields__ = _StandardFields()
-        key = _key_of([name for name, one in fields.items() if one.compare])
-        has_hash = "__hash__" in cls.__dict__ and not (
-            cls.__dict__["__hash__"] is None and "__eq__" in cls.__dict__
-        )
-        _set(cls, "__init__", _init_of(cls, record))
-        _set(cls, "__repr__", _repr_of(fields))
-        _set(cls, "__eq__", _eq_of(key))
-        _set(cls, "__match_args__", record.positional)
+        cls.__dataclass_fields__ = _STANDARD_FIELDS
+        has_hash = "__hash__" in own and not (own["__hash__"] is None and "__eq__" in own)
+        if "__init__" not in own:
+            cls.__init__ = _init_of(cls, record)
+        if "__repr__" not in own:
+            cls.__repr__ = _shown
+        if "__eq__" not in own:
+            cls.__eq__ = _eq_of(record)
+        if "__match_args__" not in own:
+            cls.__match_args__ = record.positional
         if frozen:
             cls.__setattr__ = _refuse_set
             cls.__delattr__ = _refuse_delete
         if not has_hash:
-            cls.__hash__ = _hash_of(key) if frozen else None
+            cls.__hash__ = _hash_of(record) if frozen else None
         if order:
-            _order(cls, key)
+            _order(cls, record.key)
         return cls
 
-    def _set(cls, name, value):
-        if name not in cls.__dict__:
-            setattr(cls, name, value)
-
-    def _own_field(cls, name, annotation):
-        if annotation.startswith(("ClassVar", "InitVar", "KW_ONLY", "typing.ClassVar")):
-            raise TypeError(f"{cls.__name__}.{name}: {annotation} is not supported here")
-        given = cls.__dict__.get(name, _MISSING)
-        one = given if isinstance(given, _Field) else _Field(given, _MISSING, compare=True)
+    def _own_field(cls, name):
+        given = cls.__dict__[name]
+        is_told = isinstance(given, _Field)
+        one = given if is_told else _Field(given, _MISSING, compare=True)
         if one.default is not _MISSING and type(one.default).__hash__ is None:
             raise ValueError(f"mutable default {type(one.default)} for field {name} is not allowed")
-        if given is one:
-            if one.default is _MISSING:
-                delattr(cls, name)
-            else:
-                setattr(cls, name, one.default)
+        if is_told and one.default is _MISSING:
+            delattr(cls, name)
+        elif is_told:
+            setattr(cls, name, one.default)
         return one
 
     def _init_of(cls, record):
-        names, positional = tuple(record.fields), record.positional
-        defaults = {n: one.default for n, one in record.fields.items() if one.default is not _MISSING}
-        factories = {n: one.factory for n, one in record.fields.items() if one.factory is not _MISSING}
-        known = frozenset(names)
+        names, positional, known = record.names, record.positional, record.known
+        defaults, factories = record.defaults, record.factories
         has_post_init = hasattr(cls, "__post_init__")
 
         def __init__(self, /, *args, **given):
@@ -146,7 +160,7 @@ else:
                     twice = next(name for name in by_place if name in given)
                     raise TypeError(f"{cls.__name__}.__init__() got multiple values for argument {twice!r}")
                 given.update(by_place)
-            if not known.issuperset(given):
+            if not given.keys() <= known:
                 strange = next(name for name in given if name not in known)
                 raise TypeError(f"{cls.__name__}.__init__() got an unexpected keyword argument {strange!r}")
             values = self.__dict__
@@ -173,21 +187,23 @@ else:
             return lambda record: (only(record),)
         return lambda _: ()
 
-    def _repr_of(fields):
-        @recursive_repr()
-        def __repr__(self):
-            inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in fields)
-            return f"{type(self).__qualname__}({inside})"
+    @recursive_repr()
+    def _shown(self):
+        names = _record_of(type(self)).names
+        inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__qualname__}({inside})"
 
-        return __repr__
+    def _eq_of(record):
+        key = record.key
 
-    def _eq_of(key):
         def __eq__(self, other):
             return key(self) == key(other) if other.__class__ is self.__class__ else NotImplemented
 
         return __eq__
 
-    def _hash_of(key):
+    def _hash_of(record):
+        key = record.key
+
         def __hash__(self):
             return hash(key(self))
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Final
 
+from cache_store.annotation import Final
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address, canonical_json
 from cache_store.sha256 import sha256_hex

@@ -10,8 +10,8 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
 
+from cache_store.annotation import Any, Final, NoReturn, TypeVar
 from cache_store.pattern import pattern
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Wrong(Exception):  # noqa: N818 -- reads as what it is
 def loaded(body: bytes) -> object:
     try:
         document = json.loads(body.decode(), parse_constant=_refuse)
-        if _SURROGATE.search(body):
+        if b"\\u" in body and _SURROGATE.search(body):
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # a UnicodeError is a ValueError
         raise Wrong(f"invalid JSON: {error}") from None

@@ -6,7 +6,8 @@ Type checkers see `re.compile`. tests/unit/test_pattern.py compiles every patter
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+
+from cache_store.annotation import TYPE_CHECKING
 
 if TYPE_CHECKING:
     pattern = re.compile

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 
 def lend(wanted: Mapping[str, str]) -> None:
@@ -15,22 +14,25 @@ def lend(wanted: Mapping[str, str]) -> None:
     _change(_towards(wanted))
 
 
-@contextmanager
-def lent(wanted: Mapping[str, str]) -> Iterator[None]:
+def lent(wanted: Mapping[str, str]) -> lent_change:
     """As `lend`, while a client is made; then the variables are as they were."""
-    with lent_change(_towards(wanted)):
-        yield
+    return lent_change(_towards(wanted))
 
 
-@contextmanager
-def lent_change(changed: Mapping[str, str | None]) -> Iterator[None]:
+class lent_change:  # noqa: N801 -- used as `with lent_change(...)`; contextlib is 0.7 ms of a hit
     """As `lent`, for some variables; None takes one away."""
-    before = {name: os.environ.get(name) for name in changed}  # noqa: TID251 -- what the clients read cannot be passed in
-    _change(changed)
-    try:
-        yield
-    finally:
-        _change(before)
+
+    def __init__(self, changed: Mapping[str, str | None]) -> None:
+        self._changed = changed
+        self._before: Mapping[str, str | None] = {}
+
+    def __enter__(self) -> None:
+        process = os.environ  # noqa: TID251 -- what the clients read cannot be passed in
+        self._before = {name: process.get(name) for name in self._changed}
+        _change(self._changed)
+
+    def __exit__(self, *_: object) -> None:
+        _change(self._before)
 
 
 def _towards(wanted: Mapping[str, str]) -> dict[str, str | None]:

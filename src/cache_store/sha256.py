@@ -7,7 +7,7 @@ tests/unit/test_sha256.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from cache_store.annotation import TYPE_CHECKING
 
 _LARGE_BYTES = 1 << 20
 

@@ -62,7 +62,7 @@ def our_look(variant):
     machine = Machine(
         environ=dict(os.environ),
         packages=InstalledPackages(variant["path"]),
-        libraries=LoadedLibraries(),
+        libraries=LoadedLibraries,
         read_gpus=lambda: None,
         ask_flashinfer=lambda: asked.append(1) or {"gpu": "unsure"},
     )

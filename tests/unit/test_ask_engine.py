@@ -148,7 +148,7 @@ def machine(tmp_path, *names, **environ):
     return Machine(
         environ=environ,
         packages=InstalledPackages(()),
-        libraries=LoadedLibraries(),
+        libraries=LoadedLibraries,
         read_gpus=lambda: read_gpus(nvml_library(tmp_path, *names) if names else str(tmp_path / "absent")),
         ask_flashinfer=dict,
         is_engine_python=True,

@@ -109,8 +109,9 @@ def machine(site, libraries=None, *, environ=None, node=None, ask=never, search_
     return Machine(
         environ=environ or {},
         packages=InstalledPackages(search_path or [str(site)]),
-        libraries=libraries
-        or FakeLibraries(cublas={"libcublas.so": "13.1.0"}, cudnn={cudnn_of(site): 92000}),
+        libraries=lambda: (
+            libraries or FakeLibraries(cublas={"libcublas.so": "13.1.0"}, cudnn={cudnn_of(site): 92000})
+        ),
         read_gpus=lambda: node or gpus(H100),
         ask_flashinfer=ask,
     )

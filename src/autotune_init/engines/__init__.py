@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
+from cache_store.annotation import Literal
 from cache_store.dataclass import dataclass, field
 
 FieldValue = str | int | bool | None

@@ -191,7 +191,7 @@ def _python_runs(python: str, words: tuple[str, ...]) -> tuple[str, tuple[str, .
 
 def _refuse_unexpanded(argv: Sequence[str]) -> None:
     for word in argv:
-        left = _KUBELETS.search(word)
+        left = _KUBELETS.search(word) if "$(" in word else None
         if left:
             raise Unreadable(
                 "unexpanded-variable",

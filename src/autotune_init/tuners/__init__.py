@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
+from cache_store.annotation import Protocol
 from cache_store.dataclass import dataclass, field
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Protocol
 
+from cache_store.annotation import Protocol
 from cache_store.dataclass import dataclass, field
 
 KIB = 1024

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from cache_store.annotation import TYPE_CHECKING, Any, TypeVar, cast
 from cache_store.dataclass import dataclass
 from cache_store.errors import CREDENTIALS, NO_CREDENTIALS, ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from cache_store.annotation import Literal
 from cache_store.clock import fresh_nonce
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import ObjectStore

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TypeVar
 
+from cache_store.annotation import TypeVar
 from cache_store.chance import Chance
 from cache_store.clock import Clock
 from cache_store.dataclass import dataclass

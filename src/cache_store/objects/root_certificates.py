@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from cache_store.annotation import Any
 from cache_store.process_environ import lent_change
 
 # Amazon Root CA 3, which every list has; the shortest there is
