@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
@@ -27,6 +26,7 @@ from cache_store.dataclass import dataclass
 from cache_store.errors import CREDENTIALS, NO_CREDENTIALS, ErrorKind, StoreError
 from cache_store.objects import Entry, Missing, NotWritten, StoredObject, Written
 from cache_store.objects.keys import check_key, folder_of
+from cache_store.objects.plain_url import split_url
 from cache_store.objects.root_certificates import made_with_roots
 from cache_store.store_environ import s3_endpoint
 
@@ -64,7 +64,7 @@ def open_cloud(url: str, *, environ: Mapping[str, str], request_timeout_s: float
     Read from `environ` for S3: _S3_SETTINGS, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL (path-style unless
     AWS_VIRTUAL_HOSTED_STYLE_REQUEST is true), AWS_CA_BUNDLE. Raises INVALID for settings that cannot be.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     bucket, prefix = parts.netloc, parts.path.strip("/")
     endpoint = s3_endpoint(environ)
     client: ClientConfig = {
@@ -95,6 +95,8 @@ def s3_settings(environ: Mapping[str, str], bucket: str, endpoint: str | None) -
     is_virtual = environ.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() in {"1", "true", "yes", "on"}
     if endpoint:
         if is_virtual:  # obstore wants the bucket in the endpoint's name then
+            from urllib.parse import urlsplit
+
             parts = urlsplit(endpoint)
             endpoint = parts._replace(netloc=f"{bucket}.{parts.netloc}").geturl()
         found["endpoint"] = endpoint

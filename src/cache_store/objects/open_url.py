@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
 
-from cache_store.annotation import Literal
+from cache_store.annotation import TYPE_CHECKING, Literal
 from cache_store.clock import fresh_nonce
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.objects import ObjectStore
+from cache_store.objects.plain_url import PlainUrl, shown, split_url
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
 
 Adapter = Literal["auto", "obstore", "fsspec"]
 CLOUDS = ("s3", "gs", "az")
@@ -55,18 +58,13 @@ def settle_client(store: ObjectStore) -> None:
         store.connect()
 
 
-def shown(parts: SplitResult) -> str:
-    """The URL without user, password, query and fragment."""
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
-
-
-def _split(url: str) -> SplitResult:
+def _split(url: str) -> PlainUrl | SplitResult:
     if not url.strip() or url != url.strip() or any(ord(character) < 0x20 for character in url):
         raise StoreError(
             ErrorKind.INVALID, "the store URL is empty, or has blanks or control characters around or in it"
         )
     try:
-        parts = urlsplit(url)
+        parts = split_url(url)
     except ValueError as error:
         raise StoreError(ErrorKind.INVALID, f"the store URL cannot be read: {error}") from error
     if parts.scheme == "memory":
@@ -80,7 +78,7 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _directory(parts: SplitResult, url: str) -> Path:
+def _directory(parts: PlainUrl | SplitResult, url: str) -> Path:
     if not parts.scheme:
         return Path(url)
     if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
@@ -89,11 +87,15 @@ def _directory(parts: SplitResult, url: str) -> Path:
         )
     if parts.query or parts.fragment:
         raise StoreError(ErrorKind.INVALID, f"{shown(parts)!r}: write ? and # in a path as %3F and %23")
+    if isinstance(parts, PlainUrl):
+        return Path(parts.path)
+    from urllib.parse import unquote
+
     return Path(unquote(parts.path))
 
 
 def _open_cloud(
-    parts: SplitResult, *, environ: Mapping[str, str], adapter: Adapter, request_timeout_s: float
+    parts: PlainUrl | SplitResult, *, environ: Mapping[str, str], adapter: Adapter, request_timeout_s: float
 ) -> ObjectStore:
     url = shown(parts)
     if "@" in parts.netloc:
@@ -129,7 +131,7 @@ def _check_settings(environ: Mapping[str, str]) -> None:
     """What makes the libraries fail in ways that nobody can read (obstore 0.12.1 panics on the first two)."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if value := environ.get(name):
-            parts = urlsplit(value)
+            parts = split_url(value)
             if parts.scheme not in {"http", "https"} or not parts.hostname or any(c.isspace() for c in value):
                 raise StoreError(ErrorKind.INVALID, f"{name} is not like http://host:port or https://host")
     ca_bundle = environ.get("AWS_CA_BUNDLE")
