@@ -28,7 +28,9 @@ class NotKept:
     detail: str
 
 
-_PASSING = frozenset({"blob-missing", *(f"store-{kind.value}" for kind in RETRYABLE)})
+# the condition did not hold, which says nothing of what is there
+_REFUSED = NotKept("blob-missing", "the write was refused")
+_PASSING = frozenset({_REFUSED.reason, *(f"store-{kind.value}" for kind in RETRYABLE)})
 
 
 def keep_blob(
@@ -37,31 +39,33 @@ def keep_blob(
     """None when it is there, byte for byte, and young. `pause` of the attempts so far: before the next one; None: no more of them."""
     problem = NotKept("store-unavailable", f"blobs/{digest}: the write was never settled")
     for attempt in range(BLOB_TRIES):
-        answer = yield WriteBlob(digest, body)
-        if isinstance(answer, Done):
-            return None
-        if isinstance(answer, Unreachable):
-            problem = NotKept(answer.reason, answer.detail)
-            if answer.is_final:
-                return problem
-        seen = yield from _found(digest, body)
-        if isinstance(seen, Seen):  # the answer was lost, or somebody has put it there
-            answer = yield WriteBlob(digest, body, seen.etag)
-            if isinstance(answer, Done):
-                return None
-            if isinstance(answer, Unreachable):
-                problem = NotKept(answer.reason, answer.detail)
-                if answer.is_final:
-                    return problem
-        elif seen.reason not in _PASSING:
-            return seen
-        elif seen.reason != "blob-missing":
-            problem = seen
+        kept = yield from _try_once(digest, body)
+        if kept is None or kept.reason not in _PASSING:
+            return kept
+        if kept is not _REFUSED:
+            problem = kept
         wait = pause(attempt)
         if wait is None:
             break
         yield wait
     return problem
+
+
+def _try_once(digest: str, body: bytes) -> Generator[WriteBlob | ReadBlob, Answer, NotKept | None]:
+    created = yield from _written(WriteBlob(digest, body))
+    if created is None or created.reason not in _PASSING:
+        return created
+    seen = yield from _found(digest, body)
+    if isinstance(seen, Seen):  # the answer was lost, or somebody has put it there
+        return (yield from _written(WriteBlob(digest, body, seen.etag)))
+    return created if seen.reason == _REFUSED.reason else seen
+
+
+def _written(step: WriteBlob) -> Generator[WriteBlob, Answer, NotKept | None]:
+    answer = yield step
+    if isinstance(answer, Done):
+        return None
+    return NotKept(answer.reason, answer.detail) if isinstance(answer, Unreachable) else _REFUSED
 
 
 def look_at_blob(digest: str, body: bytes) -> Generator[ReadBlob, Answer, NotKept | None]:

@@ -364,7 +364,7 @@ def test_every_module_is_compiled_for_every_interpreter_of_this_machine(tree):
 def in_the_one_file(tree, version):
     """The sources of the modules in it, asked of that Python: the format is its own."""
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import main; main.take_own_modules(sys.argv[1] + '/lib');"
+        "import sys; sys.path.insert(0, sys.argv[1]); import own_modules as own; own.take_own_modules(sys.argv[1] + '/lib');"
         "print(*(source for source, *_ in sys.meta_path[0].modules.values()))"
     )
     told = subprocess.run(
@@ -376,13 +376,98 @@ def in_the_one_file(tree, version):
 def importers(place, python):
     """The kinds of importers that our own modules come from, in this tree."""
     program = (
-        "import sys, main; main.take_own_modules('lib'); sys.path.insert(0, 'lib/common');"
+        "import sys, own_modules; own_modules.take_own_modules('lib'); sys.path.insert(0, 'lib/common');"
         "import autotune_init.main, cache_store.bundle;"
         "own = [m for n, m in sys.modules.items() if n.partition('.')[0] in ('autotune_init', 'cache_store')];"
         "print(*sorted({type(m.__loader__).__name__ for m in own}))"
     )
     words = [python, "-B", "-c", program]
     return subprocess.run(words, cwd=place, capture_output=True, text=True, check=True).stdout.split()
+
+
+HIT = """
+import json, os, sys
+tree, out = sys.argv[1:3]
+del sys.argv[1:3]
+sys.path.insert(0, tree)
+import own_modules
+before = set(sys.modules)
+if out.endswith("one-by-one"):
+    own_modules.OwnModules.run_all_of_every_start = lambda self: None
+end = os._exit
+def told(code):
+    own = next(one for one in sys.meta_path if isinstance(one, own_modules.OwnModules)).modules
+    together = [name for name, (_, _, _, size) in own.items() if size == 0]
+    with open(out, "w") as file:
+        json.dump([code, sorted(set(sys.modules) - before), sorted(own), sorted(together)], file)
+    end(code)
+os._exit = told
+own_modules.load(tree)()
+"""
+
+
+def modules_of_a_hit(copied, python, tmp_path, s3, how):
+    """(those imported, our own, those in the one piece) of a hit through obstore."""
+    Pod(tmp_path / "tuned", s3.url, environ=s3.environ).run("--tuner", "command", "--tuner-command", REPLAY)
+    out = tmp_path / how
+    words = ["run", "--strict", *flags_of(s3.url, tmp_path / "cache"), "--termination-log", "/nowhere"]
+    done = subprocess.run(
+        [python, "-B", "-c", HIT, copied, out, *words, "--", *ENGINE, "--tp", "1"],
+        cwd=ROOT,
+        env={"PATH": os.path.dirname(python), "HOME": "/nowhere", **s3.environ},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["outcome"] == "hit"
+    code, imported, own, together = json.loads(out.read_text())
+    assert code == 0
+    return set(imported), set(own), set(together)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_a_hit_imports_of_ours_is_what_lies_in_one_piece(copied, tmp_path, s3, version):
+    """A module more would be read at every start for nothing; one less is looked for and read alone."""
+    imported, own, together = modules_of_a_hit(copied, need(version), tmp_path, s3, "one-by-one")
+
+    assert imported & own == together
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_hit_takes_neither_typing_nor_urllib(copied, tmp_path, s3, version):
+    """6 ms of 70: obstore and pathlib each want a name or two of them (image/own_modules.py)."""
+    imported, _, _ = modules_of_a_hit(copied, need(version), tmp_path, s3, "together")
+
+    assert "obstore" in imported
+    # Python 3.10 has the obstore 0.11 of its own, which wants more of typing and finds it
+    of_obstore = {"typing"} if version == "3.10" else set()
+    assert imported & {"typing", "urllib.parse", "ipaddress", "pydantic"} == of_obstore
+
+
+def test_what_stands_in_for_a_module_is_gone_when_the_program_runs_and_the_whole_is_there_on_demand(copied):
+    program = (
+        "import sys; sys.argv[:] = ['main.py', 'run']; sys.path.insert(0, %r); import own_modules; own_modules.load(%r);"
+        "import pathlib, typing, urllib.parse;"
+        "print(pathlib.Path('/a b').as_uri(), typing.Any, urllib.parse.urlsplit('a://b/c').netloc)"
+    )
+    words = [need("3.11"), "-B", "-c", program % (str(copied), str(copied))]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "file:///a%20b typing.Any b\n"
+
+
+def test_given_a_release_that_wants_more_of_a_module_when_imported_then_it_finds_the_whole(copied, tmp_path):
+    (tmp_path / "wanting.py").write_text("from typing import TYPE_CHECKING, NamedTuple\n")
+    program = (
+        "import sys; sys.path[:0] = [%r, %r]; import own_modules; stand_in = type(sys)('typing');"
+        "stand_in.TYPE_CHECKING = False; own_modules.import_beside('wanting', stand_in);"
+        "print(sys.modules['wanting'].NamedTuple.__module__, sys.modules['typing'] is stand_in)"
+    )
+    words = [need("3.11"), "-B", "-c", program % (str(copied), str(tmp_path))]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+
+    assert done.stdout == "typing False\n"
 
 
 @pytest.mark.parametrize("spoiled", [None, "gone", "cut", "of another build", "empty"])

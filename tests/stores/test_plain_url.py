@@ -28,7 +28,12 @@ def test_it_says_what_urllib_says(scheme, between, rest):
 
 @pytest.mark.parametrize(
     "url",
-    ["s3://bucket/prefix", "gs://b.c-d/x_y/z", "http://127.0.0.1:9000", "https://minio.svc.cluster.local:443/"],
+    [
+        "s3://bucket/prefix",
+        "gs://b.c-d/x_y/z",
+        "http://127.0.0.1:9000",
+        "https://minio.svc.cluster.local:443/",
+    ],
 )
 def test_what_people_write_is_plain(url):
     assert isinstance(split_url(url), PlainUrl)

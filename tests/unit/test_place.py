@@ -123,10 +123,7 @@ def test_given_an_io_error_when_placing_then_the_directory_is_as_it_was(
 
         return call
 
-    if step == "replace":
-        monkeypatch.setattr(module.Path, "replace", failing(module.Path.replace))
-    else:
-        monkeypatch.setattr(module.os, step, failing(getattr(os, step)))
+    monkeypatch.setattr(module.os, step, failing(getattr(os, step)))
     with pytest.raises(PlaceFailed) as caught:
         put(directory)
     monkeypatch.undo()
@@ -134,6 +131,28 @@ def test_given_an_io_error_when_placing_then_the_directory_is_as_it_was(
     assert caught.value.reason in {"place-disk-full", "place-denied", "place-failed"}
     assert (caught.value.reason == "place-disk-full") == (error in (errno.ENOSPC, errno.EDQUOT))
     assert tree(directory) == before
+
+
+def test_given_a_bad_file_that_goes_while_it_is_replaced_when_placing_then_nothing_is_put_aside(
+    tmp_path, monkeypatch
+):
+    """Another pod on the volume was quicker."""
+    directory = tmp_path / "cache"
+    directory.mkdir()
+    (directory / NAMES[0]).write_bytes(b"corrupt")
+    link = os.link
+
+    def gone(source, target):
+        if os.path.exists(source):
+            os.unlink(source)
+        link(source, target)
+
+    monkeypatch.setattr(module.os, "link", gone)
+
+    placed = put(directory)
+
+    assert placed.moved_aside == {}
+    assert tree(directory) == NEW
 
 
 PLACE = (

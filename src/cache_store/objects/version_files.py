@@ -28,8 +28,8 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
+from cache_store.annotation import TypeVar
 from cache_store.dataclass import dataclass
 
 HIDDEN = ".~"
