@@ -26,7 +26,7 @@ document = json.load(open(sys.argv[1]))
 key = next(key for key in document if key.startswith("("))
 wanted = json.load(open(sys.argv[3]))
 for rank, path in enumerate(json.loads(os.environ["AUTOTUNE_RANK_FILES"])):
-    mine, more = {**document, **{text: document[key] for text in wanted[os.path.basename(path)]}}, 0
+    mine, more = {**document, **{text: document[key] for text in wanted.get(os.path.basename(path), [])}}, 0
     size = len(json.dumps(mine, indent=1))
     while size < int(sys.argv[2]):
         more += 1

@@ -113,3 +113,16 @@ def test_importing_main_costs_at_most_200_ms_of_cpu():
     ]
 
     assert min(costs) <= 0.2
+
+
+def test_a_command_imports_what_it_needs_and_no_other_command():
+    """0.07 s instead of 0.31 for `ls --help`: pydantic and sixteen commands wait for whoever needs them."""
+    program = (
+        "import sys; from cache_store.cli.app import run; run(['ls', '--help'], {});"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    modules = set(done.stderr.split())
+    assert "cache_store.cli.ls" in modules
+    assert modules & {"pydantic", "cache_store.cli.gc", "cache_store.cli.report", "jinja2", "rich"} == set()

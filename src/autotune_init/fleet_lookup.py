@@ -9,8 +9,9 @@ from typing import Any
 
 from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES, Rules
+from cache_store.cli.claim_view import claim_view
 from cache_store.cli.survey import in_parallel, read_object
-from cache_store.cli.views import Reading, claim_view, reading_of
+from cache_store.cli.views import Reading, reading_of
 from cache_store.dataclass import dataclass
 from cache_store.identity import Address
 from cache_store.objects import Missing, ObjectStore

@@ -14,11 +14,11 @@ from cache_store.collecting import Found, Objects, Verdict, needs_copies
 from cache_store.emptying import Answer, Emptier, LookAt, Remove, Step, Swept
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME, Address
+from cache_store.layout import PROBES
 from cache_store.lookup import unreachable
 from cache_store.objects import KIB, Missing, ObjectStore, StoredObject
 from cache_store.operate import answer_step
 from cache_store.operation_steps import KeepCopy, ReadCopy, ReadRegister
-from cache_store.probe import FOLDER
 from cache_store.steps import Absent, Done, ReadClaim, Wait, WriteBundle, WriteClaim
 from cache_store.use_record import MAX_RECORD_BYTES, BadUseRecord, UseRecord, is_record_key, parse_record
 
@@ -28,7 +28,7 @@ def server_now(store: ObjectStore, nonce: str, local: Callable[[], datetime]) ->
 
     Ages decide here what is deleted, so the clock of this computer does not.
     """
-    key = f"{FOLDER}{nonce}-gc"
+    key = f"{PROBES}{nonce}-gc"
     store.put_if_absent(key, nonce.encode())
     try:
         seen = store.get(key, limit_bytes=KIB)

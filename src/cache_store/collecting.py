@@ -20,11 +20,8 @@ from cache_store.claim import Claim, CoolingDown, MustWait, Rules, UnreadableCla
 from cache_store.dataclass import dataclass, field
 from cache_store.group_place import FOLDER as GROUPS
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME, Address
-from cache_store.layout import FOLDERS, Kind, blob_digest, folder_of, kind_of
-from cache_store.memo import FOLDER as MEMOS
+from cache_store.layout import FOLDERS, MEMOS, PROBES, RECORDS, Kind, blob_digest, folder_of, kind_of
 from cache_store.objects import Entry
-from cache_store.probe import FOLDER as PROBES
-from cache_store.use_record import FOLDER as RECORDS
 
 DAY_S = 86400.0
 LONGEST_LIFE_S = 7 * DAY_S

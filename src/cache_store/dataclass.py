@@ -32,24 +32,32 @@ else:
     class _Record:
         """What is known of a class: its fields by name, in order, and what making an instance needs of them."""
 
-        __slots__ = ("defaults", "factories", "fields", "key", "known", "kw_only", "names", "positional")
+        __slots__ = (
+            "factories", "fields", "key", "known", "kw_only", "names", "positional", "required", "start",
+        )  # fmt: skip
 
         def __init__(self, fields, kw_only):
             self.fields, self.kw_only = fields, kw_only
             self.names = tuple(fields)
             self.positional = () if kw_only else self.names
             self.known = fields.keys()
-            self.defaults, self.factories = {}, {}
-            compared = self.names
+            self.start = dict.fromkeys(self.names)  # what an instance has before its own values
+            factories = []
+            left_out = optional = ()
             for name, one in fields.items():
                 if one is _REQUIRED:
                     continue
                 if one.default is not _MISSING:
-                    self.defaults[name] = one.default
+                    self.start[name] = one.default
                 elif one.factory is not _MISSING:
-                    self.factories[name] = one.factory
+                    factories.append((name, one.factory))
+                if one.default is not _MISSING or one.factory is not _MISSING:
+                    optional = (*optional, name)
                 if not one.compare:
-                    compared = [other for other in compared if other != name]
+                    left_out = (*left_out, name)
+            self.factories = factories
+            self.required = self.known - optional
+            compared = [name for name in self.names if name not in left_out] if left_out else self.names
             self.key = _key_of(compared)
 
     class _StandardFields:
@@ -139,16 +147,11 @@ else:
         return one
 
     def _init_of(cls, record):
-        names, positional, known = record.names, record.positional, record.known
-        defaults, factories = record.defaults, record.factories
+        positional, known, required = record.positional, record.known, record.required
+        start, factories = record.start, record.factories
         has_post_init = hasattr(cls, "__post_init__")
 
         def __init__(self, /, *args, **given):
-            if len(args) == len(names) == len(positional) and not given:
-                self.__dict__.update(zip(names, args, strict=True))
-                if has_post_init:
-                    self.__post_init__()
-                return
             if args:
                 if len(args) > len(positional):
                     raise TypeError(
@@ -160,19 +163,20 @@ else:
                     twice = next(name for name in by_place if name in given)
                     raise TypeError(f"{cls.__name__}.__init__() got multiple values for argument {twice!r}")
                 given.update(by_place)
-            if not given.keys() <= known:
+            told = given.keys()
+            if not told <= known:
                 strange = next(name for name in given if name not in known)
                 raise TypeError(f"{cls.__name__}.__init__() got an unexpected keyword argument {strange!r}")
+            if not told >= required:
+                absent = next(name for name in start if name in required and name not in given)
+                raise TypeError(f"{cls.__name__}.__init__() missing required argument: {absent!r}")
             values = self.__dict__
-            for name in names:
-                if name in given:
-                    values[name] = given[name]
-                elif name in defaults:
-                    values[name] = defaults[name]
-                elif name in factories:
-                    values[name] = factories[name]()
-                else:
-                    raise TypeError(f"{cls.__name__}.__init__() missing required argument: {name!r}")
+            # all at once, and in the order of the fields: ten thousand bundles are a hundred thousand of these
+            values.update(start)
+            values.update(given)
+            for name, factory in factories:
+                if name not in given:
+                    values[name] = factory()
             if has_post_init:
                 self.__post_init__()
 

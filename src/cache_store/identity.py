@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 from cache_store.dataclass import dataclass, field
@@ -107,9 +108,15 @@ class Environment:
     @property
     def name(self) -> str:
         """`<gpu-slug>-<hash12>`: readable first, exact last."""
-        slug = re.sub(r"[^a-z0-9]+", "-", self.metadata["gpu"].lower()).strip("-")[:_SLUG_LENGTH].strip("-")
-        text = canonical_json({"metadata": dict(self.metadata), "extra": dict(self.extra)})
-        return f"{slug or 'gpu'}-{sha256_hex(text)[:12]}"
+        return _name_of(tuple(self.metadata.items()), tuple(self.extra.items()))
+
+
+@lru_cache(maxsize=256)  # of a whole store, which has one environment in thousands of bundles
+def _name_of(metadata: tuple[tuple[str, str], ...], extra: tuple[tuple[str, str], ...]) -> str:
+    fields = dict(metadata)
+    slug = re.sub(r"[^a-z0-9]+", "-", fields["gpu"].lower()).strip("-")[:_SLUG_LENGTH].strip("-")
+    text = canonical_json({"metadata": fields, "extra": dict(extra)})
+    return f"{slug or 'gpu'}-{sha256_hex(text)[:12]}"
 
 
 @dataclass(frozen=True)

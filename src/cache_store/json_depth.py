@@ -36,7 +36,9 @@ def _brackets(body: bytes) -> bytes:
     """Those outside strings, all of one kind."""
     if b"\\" in body:
         # backslashes stand in strings only; pairs first, so that what is left before a quote escapes it
-        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+        if b"\\\\" in body:
+            body = body.replace(b"\\\\", b"")
+        body = body.replace(b'\\"', b"")
     found = []
     is_inside = False
     for start in range(0, len(body), _PART_BYTES):

@@ -10,13 +10,13 @@ from typing import Final, Literal
 from cache_store.bundle import is_copy_name
 from cache_store.group_place import FOLDER as GROUPS
 from cache_store.identity import BUNDLE_NAME, CLAIM_NAME
-from cache_store.memo import FOLDER as MEMOS
 from cache_store.pattern import pattern
-from cache_store.probe import FOLDER as PROBES
-from cache_store.use_record import FOLDER as RECORDS
 
 Kind = Literal["register", "claim", "blob", "copy", "part"]
 
+MEMOS: Final = "_resolved/"  # memo.py
+RECORDS: Final = "_reports/"  # use_record.py
+PROBES: Final = ".probe/"  # probe.py
 FOLDERS: Final = (GROUPS, MEMOS, RECORDS, PROBES)
 
 _BLOB = pattern(r"blobs/([0-9a-f]{64})\Z")

@@ -16,10 +16,10 @@ from cache_store.dataclass import dataclass
 from cache_store.identity import canonical_json
 from cache_store.json_checks import Wrong, an_object, any_text, inside, loaded, record
 from cache_store.json_depth import depth_of
+from cache_store.layout import MEMOS
 from cache_store.sha256 import sha256_hex
 
 SCHEMA: Final = "autotune-cache/resolution-memo/v1"
-FOLDER: Final = "_resolved/"
 MAX_MEMO_BYTES = 1024 * 1024
 _MAX_DEPTH = 16
 
@@ -46,7 +46,7 @@ class Memo:
 
 def memo_key(inputs: Mapping[str, Any]) -> str:
     """The object's key below the store's root."""
-    return f"{FOLDER}{sha256_hex(canonical_json(dict(inputs)))}.json"
+    return f"{MEMOS}{sha256_hex(canonical_json(dict(inputs)))}.json"
 
 
 def parse_memo(body: bytes, inputs: Mapping[str, Any]) -> Memo:

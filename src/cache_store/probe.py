@@ -13,9 +13,8 @@ from enum import Enum
 
 from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
+from cache_store.layout import PROBES
 from cache_store.objects import KIB, Missing, NotWritten, ObjectStore, StoredObject, Written
-
-FOLDER = ".probe/"
 
 
 class StoreClass(str, Enum):
@@ -48,7 +47,7 @@ def probe_store(store: ObjectStore, nonce: str) -> ProbeResult:
     Raises `StoreError` where the store cannot be asked (denied, unavailable, ...). A pod that may not delete leaves
     some bytes behind.
     """
-    key = FOLDER + nonce
+    key = PROBES + nonce
     found = _probe(store, key, nonce)
     try:
         store.delete(key)
@@ -156,7 +155,7 @@ def race_probe(store: ObjectStore, nonce: str, *, threads: int = 32, rounds: int
     problems: list[str] = []
     unanswered = 0
     for number in range(rounds):
-        key = f"{FOLDER}{nonce}-{number}"
+        key = f"{PROBES}{nonce}-{number}"
 
         def create(me: int, key: str = key) -> Written | NotWritten:
             return store.put_if_absent(key, f"{nonce} create {me}".encode())

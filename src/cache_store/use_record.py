@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from cache_store.identity import Address, BadAddress
 from cache_store.json_depth import depth_of
+from cache_store.layout import RECORDS
 from cache_store.objects import KIB
 
 SCHEMA: Final = "autotune-cache/use/v1"
-FOLDER: Final = "_reports/"
 MAX_RECORD_BYTES = 16 * KIB
 WARM: Final = frozenset({"hit", "local", "waited", "tuned"})
 _MAX_DEPTH = 8
@@ -68,7 +68,7 @@ class UseRecord(BaseModel):
 
 def record_key(at: datetime, nonce: str) -> str:
     """The object's key below the store's root: days are what is listed, and what is deleted."""
-    return f"{FOLDER}{at:%Y-%m-%d}/{nonce}.json"
+    return f"{RECORDS}{at:%Y-%m-%d}/{nonce}.json"
 
 
 def is_record_key(key: str) -> bool:

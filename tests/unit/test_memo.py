@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_store.memo import FOLDER, MAX_MEMO_BYTES, SCHEMA, BadMemo, Memo, memo_key, parse_memo
+from cache_store.layout import MEMOS
+from cache_store.memo import MAX_MEMO_BYTES, SCHEMA, BadMemo, Memo, memo_key, parse_memo
 
 INPUTS = {
     "engine": "sglang",
@@ -33,8 +34,8 @@ def test_a_memo_is_read_back_by_whoever_asked_the_same():
 def test_its_key_is_a_name_below_its_folder_that_the_order_of_inputs_does_not_change():
     key = memo_key(INPUTS)
 
-    assert key.startswith(FOLDER)
-    assert len(key) == len(FOLDER) + 64 + len(".json")
+    assert key.startswith(MEMOS)
+    assert len(key) == len(MEMOS) + 64 + len(".json")
     assert key == memo_key(dict(reversed(INPUTS.items())))
 
 

@@ -141,7 +141,7 @@ def test_given_a_full_disk_beside_local_entries_then_they_are_all_that_is_there(
     local_entry(tmp_path, NAME, b"bad")
 
     def full(path, _body, _ownership):
-        if path.name.startswith(f".{OTHER}"):
+        if path.rpartition("/")[2].startswith(f".{OTHER}"):
             raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(module, "_write_temp", full)

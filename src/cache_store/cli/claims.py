@@ -13,12 +13,13 @@ from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.bundle_rows import model_of_register
+from cache_store.cli.claim_view import claim_view
 from cache_store.cli.clocks import tell_clock, verdict_text
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.progress import progress
 from cache_store.cli.session import Session, problem_of, store_options
 from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
-from cache_store.cli.views import address_view, claim_view, reading_of
+from cache_store.cli.views import address_view, reading_of
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address

@@ -6,13 +6,11 @@ import click
 from click.shell_completion import get_completion_class, shell_complete
 
 from cache_store.cli import output
-from cache_store.cli.help_text import epilog
+from cache_store.cli.help_text import COMPLETION_VARIABLE, PROGRAM, epilog
 from cache_store.cli.session import Problem, Session, json_option
 from cache_store.exit_codes import ExitCode
 
 SCHEMA = "autotune-cache/completion/v1"
-PROGRAM = "cache-store"
-VARIABLE = "_CACHE_STORE_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 
 _EXAMPLES = """
@@ -42,7 +40,7 @@ def completion(session: Session, shell: str) -> int:
     group = click.get_current_context().find_root().command
     if kind is None:
         raise Problem("usage", f"click knows no completion for {shell}", ExitCode.USAGE)
-    script = kind(group, {}, PROGRAM, VARIABLE).source()
+    script = kind(group, {}, PROGRAM, COMPLETION_VARIABLE).source()
     if session.is_json:
         output.emit_json({"schema": SCHEMA, "shell": shell, "script": script})
     else:
@@ -50,9 +48,6 @@ def completion(session: Session, shell: str) -> int:
     return ExitCode.OK
 
 
-def complete(group: click.Command, session: Session) -> int | None:
-    """Answers the shell whose script asks, through click: words in COMP_*, candidates on stdout. None: nobody asks."""
-    instruction = session.environ.get(VARIABLE)
-    if not instruction:
-        return None
-    return shell_complete(group, {"obj": session}, PROGRAM, VARIABLE, instruction)
+def complete(group: click.Command, session: Session, instruction: str) -> int:
+    """Answers the shell whose script asks, through click: words in COMP_*, candidates on stdout."""
+    return shell_complete(group, {"obj": session}, PROGRAM, COMPLETION_VARIABLE, instruction)

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from cache_store.dataclass import dataclass
 from cache_store.errors import ADVICE, ErrorKind
 from cache_store.exit_codes import OF_ERROR, ExitCode
-from cache_store.probe import FOLDER, ProbeResult, RaceReport, StoreClass
+from cache_store.layout import PROBES
+from cache_store.probe import ProbeResult, RaceReport, StoreClass
 
 CheckName = Literal["get", "list", "write", "read", "conditions", "delete", "race"]
 Use = Literal["tune", "read", "nothing"]
@@ -174,7 +175,7 @@ def _advice(
             "without the right to list, ls, claims, verify without addresses and parts of keys do not work"
         )
     if left:
-        advice.append(f"{' and '.join(left)} could not be deleted; a lifecycle rule on {FOLDER} would do it")
+        advice.append(f"{' and '.join(left)} could not be deleted; a lifecycle rule on {PROBES} would do it")
     if probe is not None and probe.etag_form == "unquoted":
         advice.append("this store wants If-Match without quotes (Ceph RGW 16 does); upgrade it if you can")
     return tuple(advice)
@@ -201,7 +202,7 @@ def iam_policy(url: str, region: str, rights: Sequence[Right] = tuple(S3_ACTIONS
     statements: tuple[tuple[str, tuple[Right, ...], str], ...] = (
         ("AutotuneCacheList", ("list",), bucket),
         ("AutotuneCacheReadWrite", ("read", "write"), f"{below}/*"),
-        ("AutotuneCacheProbe", ("delete",), f"{below}/{FOLDER}*"),
+        ("AutotuneCacheProbe", ("delete",), f"{below}/{PROBES}*"),
     )
     return _policy(
         (sid, [S3_ACTIONS[right] for right in of if right in rights], resource)

@@ -21,8 +21,9 @@ from cache_store.clock import Clock
 from cache_store.dataclass import dataclass, field, replace
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
+from cache_store.layout import PROBES
 from cache_store.objects import KIB, Missing, NotWritten, ObjectStore, StoredObject, Written
-from cache_store.probe import FOLDER, ProbeResult, RaceReport, StoreClass, probe_store, race_probe
+from cache_store.probe import ProbeResult, RaceReport, StoreClass, probe_store, race_probe
 
 SCHEMA = "autotune-cache/doctor/v1"
 LATENCY_GETS = 5
@@ -109,11 +110,11 @@ def doctor(session: Session, is_race: bool, race_rounds: int | None) -> int:
 def _examine(store: ObjectStore, session: Session, *, race_rounds: int) -> Examination:
     nonce = session.nonce()
     found = Examination()
-    key = f"{FOLDER}{nonce}-doctor"
+    key = f"{PROBES}{nonce}-doctor"
     try:
         _ask_all(store, session, found, key, nonce, race_rounds)
     except (KeyboardInterrupt, SystemExit):
-        for ours in (key, FOLDER + nonce):
+        for ours in (key, PROBES + nonce):
             with suppress(StoreError):
                 store.delete(ours)
         raise

@@ -36,12 +36,13 @@ from cache_store.emptying import BY, Remove, Step, Swept
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import BUNDLE_NAME, Address
+from cache_store.layout import RECORDS
 from cache_store.objects import Entry, ObjectStore
 from cache_store.only_over import only_over
 from cache_store.operate import operate
 from cache_store.operation_steps import Order, Refused
 from cache_store.operations import Operator
-from cache_store.use_record import FOLDER, WARM
+from cache_store.use_record import WARM
 
 NEEDS_LIST = "gc needs the right to list (s3:ListBucket on the bucket)"
 
@@ -151,7 +152,7 @@ def gc(
         except StoreError as error:
             raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
         if unused_for is not None:
-            rules = replace(rules, unused=_unused(store, folders[FOLDER], unused_for))
+            rules = replace(rules, unused=_unused(store, folders[RECORDS], unused_for))
         verdicts = _judge(store, objects, rules, now)
         beside = _beside(judge_folders(folders, rules, now))
         swept = [Swept(one) for one in verdicts if one.action != "keep"]

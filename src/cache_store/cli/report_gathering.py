@@ -11,19 +11,21 @@ from cache_store import __version__
 from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli.bundle_rows import state_without_bundle
+from cache_store.cli.claim_view import claim_view
 from cache_store.cli.fleet_workload import KINDS, Looked, look_at
 from cache_store.cli.page_text import moment_of, page_text
 from cache_store.cli.progress import progress
 from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
-from cache_store.cli.views import Reading, Unread, claim_view, reading_of
+from cache_store.cli.views import Reading, Unread, reading_of
 from cache_store.collect_on_store import read_record
 from cache_store.dataclass import dataclass, field, replace
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.fleet_page import FleetPage, Met, Starts, Workload, counts_of
 from cache_store.inventory import Row
 from cache_store.known_bad_words import PREFIX
+from cache_store.layout import RECORDS
 from cache_store.objects import Missing, ObjectStore
-from cache_store.use_record import FOLDER, WARM, UseRecord
+from cache_store.use_record import WARM, UseRecord
 from cache_store.uses import Uses
 
 MAX_MET = 5
@@ -129,7 +131,7 @@ def _starts(store: ObjectStore) -> tuple[Starts, bool]:
     """Sums, and whether a right was missing. Records may be refused where bundles are not: pods' policy need not allow it."""
     records, problem = _Records(), ""
     try:
-        keys = [entry.key for entry in store.list(FOLDER)]
+        keys = [entry.key for entry in store.list(RECORDS)]
         for record in in_parallel(partial(_record, store), keys, at_once=MANY):
             records.add(record)
     except StoreError as error:

@@ -12,6 +12,7 @@ from cache_store.bundle import MAX_REGISTER_BYTES, BadBundle, Bundle, CoverageRe
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.addressing import resolve
+from cache_store.cli.claim_view import claim_view
 from cache_store.cli.clocks import tell_clock, verdict_text
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.session import Problem, Session, store_options
@@ -21,7 +22,6 @@ from cache_store.cli.views import (
     Reading,
     address_view,
     age_of,
-    claim_view,
     reading_of,
     text_of_input,
 )

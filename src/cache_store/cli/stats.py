@@ -17,20 +17,21 @@ from cache_store.bundle import MAX_REGISTER_BYTES
 from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
 from cache_store.cli.bundle_rows import STATES, model_of_register, state_without_bundle
+from cache_store.cli.claim_view import claim_view
 from cache_store.cli.clocks import is_judged_by_ours, tell_clock
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.progress import progress
 from cache_store.cli.session import Session, problem_of, store_options
 from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
-from cache_store.cli.views import Reading, claim_view, reading_of
+from cache_store.cli.views import Reading, reading_of
 from cache_store.collect_on_store import read_record
 from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.inventory import Inventory, Row, Selection
+from cache_store.layout import RECORDS
 from cache_store.objects import Missing, ObjectStore
 from cache_store.tally import MAX_GROUPS, Cost, Counted, Prices, Tally, estimate
-from cache_store.use_record import FOLDER
 from cache_store.uses import Uses
 
 SCHEMA = "autotune-cache/stats/v1"
@@ -159,7 +160,7 @@ def stats(
 def _uses(store: ObjectStore, selection: Selection) -> Uses:
     """Raises `StoreError`."""
     uses = Uses()
-    keys = [entry.key for entry in store.list(FOLDER)]
+    keys = [entry.key for entry in store.list(RECORDS)]
     for record in in_parallel(partial(read_record, store), keys, at_once=MANY):
         address = record.address if record is not None else None
         if selection == Selection() or (address is not None and selection.takes(address)):
