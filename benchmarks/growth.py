@@ -26,15 +26,17 @@ from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
 
 RANKS = (1, 8, 64)
 BUNDLE_BYTES = (20_000, 200_000, 2_000_000, 20_000_000)  # of 8 ranks together
+# a model has 27 KB of entries a rank and a check for each: the smallest bundle is of one that is asked for few tokens
+FEW_TOKENS = ("--max-tokens", "1")
 OBJECTS = (10, 1_000, 100_000)
 THREADS = 32
 
 
-def measure(scratch, bucket, turns, ranks=pulls.RANKS):
+def measure(scratch, bucket, start, turns, ranks=pulls.RANKS, flags=()):
     """Medians of a hit and of rclone on the files that `pulls.seed` laid last."""
     rows = pulls.rows_of(bucket.name)
     commands = {
-        pulls.OURS: lambda out: pulls.hit(out, f"s3://{bucket.name}/fleet", ranks),
+        pulls.IN_IMAGE: pulls.in_image(bucket.name, start, ranks, flags),
         "rclone copy": rows["rclone copy"],
     }
     samples = {name: [] for name in commands}
@@ -65,7 +67,7 @@ def measure(scratch, bucket, turns, ranks=pulls.RANKS):
         pulls.timed([str(word).replace(direct, counter.endpoint) for word in command(scratch / "out")])
         found[name]["requests"] = counter.requests
         pulls.point_at(direct)
-    found["our_wall_ratio"] = round(found[pulls.OURS]["wall_ms"] / found["rclone copy"]["wall_ms"], 2)
+    found["our_wall_ratio"] = round(found[pulls.IN_IMAGE]["wall_ms"] / found["rclone copy"]["wall_ms"], 2)
     return found
 
 
@@ -101,21 +103,25 @@ def main():
             os.environ.update(AWS_DEFAULT_REGION="us-east-1", AWS_REGION="us-east-1")
             pulls.point_at(endpoint)
             pulls.compile_all()
+            start = pulls.image_tree(scratch / "tree")
             for ranks in RANKS:
                 bucket = fresh(endpoint, f"ranks-{ranks}")
                 pulls.seed(scratch, bucket, ranks)
-                found["ranks"][ranks] = measure(scratch, bucket, options.turns, ranks)
+                found["ranks"][ranks] = measure(scratch, bucket, start, options.turns, ranks)
                 print("ranks", ranks, found["ranks"][ranks], flush=True)
             for size in BUNDLE_BYTES:
                 bucket = fresh(endpoint, f"bytes-{size}")
-                sizes = pulls.seed(scratch, bucket, rank_bytes=size // pulls.RANKS)
-                found["bundle_bytes"][sum(sizes)] = measure(scratch, bucket, options.turns)
+                flags = FEW_TOKENS if size < pulls.RANKS * pulls.RANK_BYTES // 2 else ()
+                sizes = pulls.seed(scratch, bucket, rank_bytes=size // pulls.RANKS, flags=flags)
+                found["bundle_bytes"][sum(sizes)] = measure(
+                    scratch, bucket, start, options.turns, flags=flags
+                )
                 print("bytes", sum(sizes), found["bundle_bytes"][sum(sizes)], flush=True)
             bucket = fresh(endpoint, "objects")
             pulls.seed(scratch, bucket)
             for count in options.objects:
                 fill(bucket, count)
-                found["objects"][count] = measure(scratch, bucket, options.turns)
+                found["objects"][count] = measure(scratch, bucket, start, options.turns)
                 print("objects", count, found["objects"][count], flush=True)
     evidence.keep("growth", "make bench-growth", {"turns": options.turns, **found}, options.out)
 

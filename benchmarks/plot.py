@@ -12,7 +12,7 @@ import matplotlib as mpl
 mpl.use("svg")
 import matplotlib.pyplot as plt
 
-OURS, PEER = "autotune-init run (a hit)", "rclone copy"
+OURS, PEER = "autotune-init as pods run it", "rclone copy"
 COLORS = {OURS: "#4477aa", PEER: "#bbaa44"}
 # who is no program of ours; the last is a yardstick
 OTHERS = {

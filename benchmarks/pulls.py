@@ -58,10 +58,17 @@ for rank in range(int(sys.argv[4])):
 """
 
 
-def hit(cache, url, ranks=RANKS, program=(sys.executable, "-m", "autotune_init"), engine_python="python3"):
+def hit(
+    cache,
+    url,
+    ranks=RANKS,
+    program=(sys.executable, "-m", "autotune_init"),
+    engine_python="python3",
+    flags=(),
+):
     return [
         *program, "run", "--strict", "--store", url, "--cache-dir", str(cache),
-        "--facts", "examples/facts-h100.json", "--engine-version", "0.5.18", "--termination-log", "", "--",
+        "--facts", "examples/facts-h100.json", "--engine-version", "0.5.18", "--termination-log", "", *flags, "--",
         engine_python, "-m", "sglang.launch_server", "--model-path", "examples/model", "--dtype", "bfloat16",
         "--quantization", "modelopt_fp8", "--moe-runner-backend", "flashinfer_cutlass", "--tp", str(ranks),
     ]  # fmt: skip
@@ -101,10 +108,10 @@ def image_tree(out):
     return out / "start"
 
 
-def in_image(bucket, start):
+def in_image(bucket, start, ranks=RANKS, flags=()):
     """What pods run: the image's tree on the distribution's Python."""
     url, python = f"s3://{bucket}/fleet", engine_python()
-    return lambda out: hit(out, url, program=(start,), engine_python=python)
+    return lambda out: hit(out, url, ranks, (start,), python, flags)
 
 
 def floors_of(bucket, start, key):
@@ -217,12 +224,12 @@ def point_at(endpoint):
     os.environ.update(AWS_ENDPOINT_URL=endpoint, AWS_ENDPOINT_URL_S3=endpoint)
 
 
-def seed(scratch, bucket, ranks=RANKS, rank_bytes=RANK_BYTES, prefix="fleet"):
+def seed(scratch, bucket, ranks=RANKS, rank_bytes=RANK_BYTES, prefix="fleet", flags=()):
     """Tunes once with a made-up tuner, then lays the same files beside the bundle for the peers. Returns their sizes."""
     tuner = scratch / "tuner.py"
     tuner.write_text(TUNER)
     recording = ROOT / "examples" / "h100-sample" / "bmm_fp8_tuned.json"
-    command = hit(scratch / "seed", f"s3://{bucket.name}/{prefix}", ranks)
+    command = hit(scratch / "seed", f"s3://{bucket.name}/{prefix}", ranks, flags=flags)
     at, words = command.index("--"), command.index("run")
     wanted = scratch / "wanted.json"
     asked = [*command[words:at], "--tuner", "none", *command[at:]]
