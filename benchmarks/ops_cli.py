@@ -5,6 +5,8 @@
 MinIO runs on the same machine and shares its cores with the command; the medians are of R runs. `load_1m` at the end
 says whether others shared them too: with two cores, more than 2 or 3 is a machine that is not quiet. `--foreign` puts that
 many objects of somebody else's into the bucket besides.
+
+Two rows are yardsticks: s5cmd, which prints the same bundles, and our client's requests alone.
 """
 
 import argparse
@@ -28,6 +30,22 @@ from tests.processes.minio import KEYS, Bucket, serve  # noqa: E402 -- as above
 from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
 
 PEER_ROW = "s5cmd cat */bundle.json"
+AT_LEAST = "obstore, LIST and GETs alone"
+# what our client takes for the same requests, before anything is looked at
+GETTER = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+import obstore
+from obstore.store import S3Store
+bucket, _, prefix = sys.argv[1].partition("://")[2].partition("/")
+store = S3Store(bucket, prefix=prefix, client_options={"allow_http": True}, region="us-east-1", virtual_hosted_style_request=False,
+                endpoint=os.environ["AWS_ENDPOINT_URL_S3"])
+keys = [meta["path"] for page in obstore.list(store) for meta in page if meta["path"].endswith("/bundle.json")]
+def read(some):
+    return [len(bytes(obstore.get(store, key).bytes())) for key in some]
+with ThreadPoolExecutor(32) as threads:
+    print(sum(map(sum, threads.map(read, (keys[at:at + 8] for at in range(0, len(keys), 8))))))
+"""
 GOALS = {"ls": {"wall_s": 5.0}, "verify": {"peak_rss_mib": 150.0}}
 
 
@@ -82,6 +100,8 @@ def rows(environ, folder, rounds):
             measure(arguments, world)
         taken = [measure(arguments, world) for _ in range(1 if is_once else rounds)]
         yield name, row_of(name, taken)
+    words = [sys.executable, "-c", GETTER, environ["AUTOTUNE_STORE"]]
+    yield AT_LEAST, row_of(AT_LEAST, [launched(words, environ) for _ in range(rounds)])
     if S5CMD:
         yield peer_row(environ, rounds)
 

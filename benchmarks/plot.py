@@ -19,7 +19,9 @@ OTHERS = {
     **dict.fromkeys(
         (PEER, "s5cmd cp", "boto3 script", "KServe storage initializer", "s5cmd cat */bundle.json"), "#bbaa44"
     ),
-    **dict.fromkeys(("Python, obstore, one GET", "python -c pass"), "#bbbbbb"),
+    **dict.fromkeys(
+        ("Python, obstore, one GET", "python -c pass", "obstore, LIST and GETs alone"), "#bbbbbb"
+    ),
 }
 GROWN = {
     "ranks": "ranks of a node, 27 KB each",
