@@ -12,8 +12,8 @@ from cache_store.objects import Missing, NotWritten, StoredObject, Written
 from cache_store.objects.open_url import open_store
 from cache_store.testing.contract import raises
 
-TIMEOUT_S = 0.8
-BOUND_S = 4.0  # with what a busy machine adds
+TIMEOUT_S = 1.2
+BOUND_S = 5.0  # with what a busy machine adds
 DENIED, INVALID, NOT_FOUND = ErrorKind.DENIED, ErrorKind.INVALID, ErrorKind.NOT_FOUND
 TIMEOUT, UNAVAILABLE, UNSUPPORTED = ErrorKind.TIMEOUT, ErrorKind.UNAVAILABLE, ErrorKind.UNSUPPORTED
 
@@ -37,8 +37,16 @@ def used_store(request, _one_stub):
 @pytest.fixture
 def store(stub, used_store):
     """A store that has served already, so that imports and connections do not count, with an object of 100 bytes."""
-    used_store.put_if_absent("k", b"x" * 100)
-    used_store.get("k", limit_bytes=100)
+    for _ in range(3):
+        try:
+            used_store.put_if_absent("k", b"x" * 100)
+            used_store.get("k", limit_bytes=100)
+            break
+        except StoreError as error:  # beside three other workers a first answer can take longer than that
+            if error.kind is not TIMEOUT:
+                raise
+    else:
+        pytest.fail("the stub did not answer in three times TIMEOUT_S")
     stub.requests.clear()
     return used_store
 
