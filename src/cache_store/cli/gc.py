@@ -36,7 +36,7 @@ from cache_store.emptying import BY, Remove, Step, Swept
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import BUNDLE_NAME, Address
-from cache_store.layout import RECORDS
+from cache_store.layout import RECORDS, kind_of
 from cache_store.objects import Entry, ObjectStore
 from cache_store.only_over import only_over
 from cache_store.operate import operate
@@ -172,10 +172,17 @@ def _judge(
 
     verdicts = list[Verdict]()
     with progress("judging", len(objects)) as advance:
-        for verdict in in_parallel(judge, objects, at_once=MANY):
+        for verdict in in_parallel(judge, objects, at_once=MANY, weigh=_read_bytes):
             verdicts.append(verdict)
             advance()
     return verdicts
+
+
+def _read_bytes(one: Objects) -> int:
+    """How much `read_address` holds at once: the register, and one copy after the other."""
+    register = one.entries.get(BUNDLE_NAME)
+    copies = (entry.size_bytes for name, entry in one.entries.items() if kind_of(name) == "copy")
+    return (register.size_bytes if register else 0) + max(copies, default=0)
 
 
 def _unused(store: ObjectStore, entries: Sequence[Entry], for_s: float) -> Unused:
