@@ -166,6 +166,32 @@ def test_on_a_terminal_it_says_what_it_would_do_and_asks(shop, archive, monkeypa
     assert bool(stored(shop)) == (code == 0)
 
 
+def test_given_all_is_there_when_imported_on_a_terminal_then_nothing_is_asked(shop, archive, monkeypatch):
+    assert shop("import", archive, "--yes").code == 0
+    before = stored(shop)
+    monkeypatch.setattr("cache_store.cli.carrying.is_asking_possible", lambda: True)
+    shop.requests.clear()
+
+    done = shop("import", archive)
+
+    assert done.code == 0
+    assert "[y/N]" not in done.stderr
+    assert done.stdout.count("unchanged") == 2
+    assert (stored(shop), set(shop.requests)) == (before, {"get"})
+
+
+def test_given_one_of_two_is_there_when_imported_on_a_terminal_then_the_question_says_how_many(
+    shop, archive, monkeypatch
+):
+    assert shop("import", archive, "--yes").code == 0
+    shop.store.delete(f"{ADDRESS}/bundle.json")
+    monkeypatch.setattr("cache_store.cli.carrying.is_asking_possible", lambda: True)
+
+    done = shop("import", archive)
+
+    assert "import 1 of 2 into s3://models/autotune? [y/N]" in done.stderr
+
+
 def test_a_dry_run_only_reads(shop, archive):
     done = shop("import", archive, "--dry-run", "--json")
 

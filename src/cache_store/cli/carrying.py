@@ -25,7 +25,7 @@ from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
 from cache_store.inventory import is_key_prefix, with_key_prefix
 from cache_store.objects import ObjectStore
-from cache_store.operation_steps import OperationOutcome, Refused
+from cache_store.operation_steps import Changed, OperationOutcome, Refused
 from cache_store.parcel import LeftOut, Parcel
 from cache_store.placing_bundles import Placer
 from cache_store.take_bundle import take_bundle
@@ -93,11 +93,16 @@ def deliver(
 ) -> int:
     """Each of `parcels` into the store behind `adapter`; one that is refused does not stop the others.
 
-    Where a person is asked, `parcels` is gone through twice. Raises `Problem`, `StoreError` and what `parcels` raises.
+    Where a person is asked, `parcels` is gone through twice, unless nothing would change. Raises `Problem`, `StoreError` and what `parcels` raises.
     """
     store = session.patient(adapter)
     if not (request.is_confirmed or request.is_dry):
-        _ask(session, request, store, parcels, over_retired=over_retired)
+        found = _looked_at(session, request, store, parcels, over_retired=over_retired)
+        changes = sum(isinstance(outcome, Changed) for _, outcome in found)
+        if not changes:  # nothing to be asked
+            return tell_outcomes(session, request, store.url, found, **more)
+        which = f"{changes}" if changes == len(found) else f"{changes} of {len(found)}"
+        agree(f"{request.name} {which} into {store.url}?")
     if not request.is_dry:
         refuse_unfit(store, adapter, session.nonce())
     placer = _placer(session, store, over_retired=over_retired, is_dry=request.is_dry, recheck=recheck)
@@ -130,16 +135,16 @@ def refuse_unconfirmed(request: Request) -> None:
         raise Problem("usage", f"{request.name} changes things: pass --yes (or --dry-run)", ExitCode.USAGE)
 
 
-def _ask(
+def _looked_at(
     session: Session, request: Request, store: ObjectStore, parcels: Parcels, *, over_retired: bool
-) -> None:
-    """Raises `Problem` for a no, `click.Abort` for Ctrl-C."""
+) -> list[tuple[Address, OperationOutcome]]:
+    """What would come of each, told as it is found."""
     placer = _placer(session, store, over_retired=over_retired, is_dry=True, recheck=None)
-    count = 0
+    found = []
     for parcel in parcels():
-        count += 1
-        output.tell(outcome_line(request, parcel.address, _placed(placer, parcel)))
-    agree(f"{request.name} {count} into {store.url}?")
+        found.append((parcel.address, _placed(placer, parcel)))
+        output.tell(outcome_line(request, *found[-1]))
+    return found
 
 
 def _placer(
