@@ -12,8 +12,8 @@ from cache_store.objects import Missing, NotWritten, StoredObject, Written
 from cache_store.objects.open_url import open_store
 from cache_store.testing.contract import raises
 
-TIMEOUT_S = 1.2
-BOUND_S = 5.0  # with what a busy machine adds
+TIMEOUT_S = 0.8
+BOUND_S = 4.0  # with what a busy machine adds
 DENIED, INVALID, NOT_FOUND = ErrorKind.DENIED, ErrorKind.INVALID, ErrorKind.NOT_FOUND
 TIMEOUT, UNAVAILABLE, UNSUPPORTED = ErrorKind.TIMEOUT, ErrorKind.UNAVAILABLE, ErrorKind.UNSUPPORTED
 
