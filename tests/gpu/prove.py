@@ -155,7 +155,7 @@ def main():
     with tarfile.open(arguments.out / f"{slug}-store.tar", "w") as archive:
         archive.add(store, arcname=".")
     result = {
-        "command": "python tests/gpu/prove.py " + " ".join(sys.argv[1:]),
+        "command": "python tests/gpu/prove.py " + " ".join(sys.argv[1:]).replace(str(arguments.out), "DIR"),
         "machine": subprocess.run(
             ["nvidia-smi", "--query-gpu=name,driver_version,power.limit,clocks.max.sm", "--format=csv,noheader"],
             capture_output=True, text=True, check=False,
