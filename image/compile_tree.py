@@ -72,10 +72,10 @@ def in_one(own: dict[str, Path], common: Path) -> bytes:
         )
         for name, source in own.items()
     }
-    together = dict.fromkeys(imported_by(AT_EVERY_START, trees))
+    together = imported_by(AT_EVERY_START, trees)
     code = bytearray(marshal.dumps({name: codes[name] for name in together}))
     places = dict.fromkeys(together, (len(code), 0))
-    for name in [name for name in own if name not in together]:
+    for name in sorted(own.keys() - places.keys()):
         one = marshal.dumps(codes[name])
         places[name] = (len(code), len(one))
         code += one

@@ -57,8 +57,8 @@ class Machine:
 
     `environ` is the environment of this process (LD_LIBRARY_PATH above all), taken to be the engine's too.
     `packages` are those of the engine's Python; `is_engine_python` says that this process runs on that very Python:
-    if not, what loading a library here tells counts for nothing. `libraries` is called where one is needed. `read_gpus` raises `NoGpu`. `ask_flashinfer` runs
-    FlashInfer's collector in a child and raises `CollectorFailed`.
+    if not, what loading a library here tells counts for nothing. `libraries` is called where one is needed. `read_gpus`
+    raises `NoGpu`. `ask_flashinfer` runs FlashInfer's collector in a child and raises `CollectorFailed`.
     """
 
     environ: Mapping[str, str]

@@ -134,7 +134,7 @@ def judge_contents(
     gaps = missing(expected, parsed)
     if is_incomplete_for(cache, gaps):
         return End(Outcome.COLD, "bundle-incomplete", told(gaps))
-    before = {row.id for row in matching(cache, None)} if met else set()
+    before = {row.id for row in matching(cache, None)}
     warnings = [f"allowed although known bad: {row.detail}" for row in met if row.id not in before]
     return (*warnings, *([f"the bundle is incomplete: {told(gaps)}"] if gaps else []))
 

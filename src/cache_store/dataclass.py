@@ -42,23 +42,20 @@ else:
             self.positional = () if kw_only else self.names
             self.known = fields.keys()
             self.start = dict.fromkeys(self.names)  # what an instance has before its own values
-            factories = []
-            left_out = optional = ()
+            self.factories, optional, left_out = [], [], []
             for name, one in fields.items():
                 if one is _REQUIRED:
                     continue
                 if one.default is not _MISSING:
                     self.start[name] = one.default
+                    optional.append(name)
                 elif one.factory is not _MISSING:
-                    factories.append((name, one.factory))
-                if one.default is not _MISSING or one.factory is not _MISSING:
-                    optional = (*optional, name)
+                    self.factories.append((name, one.factory))
+                    optional.append(name)
                 if not one.compare:
-                    left_out = (*left_out, name)
-            self.factories = factories
+                    left_out.append(name)
             self.required = self.known - optional
-            compared = [name for name in self.names if name not in left_out] if left_out else self.names
-            self.key = _key_of(compared)
+            self.key = _key_of([name for name in self.names if name not in left_out])
 
     class _StandardFields:
         """`__dataclass_fields__`, for whoever asks by the standard library's functions; made when it is asked for."""
@@ -122,14 +119,14 @@ else:
         if "__repr__" not in own:
             cls.__repr__ = _shown
         if "__eq__" not in own:
-            cls.__eq__ = _eq_of(record)
+            cls.__eq__ = _eq_of(record.key)
         if "__match_args__" not in own:
             cls.__match_args__ = record.positional
         if frozen:
             cls.__setattr__ = _refuse_set
             cls.__delattr__ = _refuse_delete
         if not has_hash:
-            cls.__hash__ = _hash_of(record) if frozen else None
+            cls.__hash__ = _hash_of(record.key) if frozen else None
         if order:
             _order(cls, record.key)
         return cls
@@ -197,17 +194,13 @@ else:
         inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{type(self).__qualname__}({inside})"
 
-    def _eq_of(record):
-        key = record.key
-
+    def _eq_of(key):
         def __eq__(self, other):
             return key(self) == key(other) if other.__class__ is self.__class__ else NotImplemented
 
         return __eq__
 
-    def _hash_of(record):
-        key = record.key
-
+    def _hash_of(key):
         def __hash__(self):
             return hash(key(self))
 

@@ -73,7 +73,7 @@ ROWS = (
     Row(ANY, r"python tools/make_recording\.py", "nowhere", reason="it writes into the tree; test_pictures.py reads it"),
     # -- how a number was measured
     Row(EVIDENCE, r"python tests/gpu/.+", "nowhere", reason="it needs a GPU with torch and FlashInfer"),
-    Row(EVIDENCE, r"python benchmarks/(gpu_start|pod_start|crowd)\.py.*", "nowhere", reason="it needs a GPU, a cluster, or peers and minutes"),
+    Row(EVIDENCE, r"python benchmarks/(gpu_start|pod_start)\.py.*", "nowhere", reason="it needs a GPU or a cluster"),
     Row(EVIDENCE, r"python -m benchmarks\.ops_cli .+", "nowhere", reason="a quarter of an hour, and s5cmd"),
     Row(EVIDENCE, r"python tools/(count_sglang_answers|test_engines)\.py.*", "nowhere", reason="minutes, or whole engines"),
     Row(EVIDENCE, r"python -m tests\.processes .+", "nowhere", reason="a quarter of an hour, root, and for one radosgw"),

@@ -367,10 +367,13 @@ def in_the_one_file(tree, version):
         "import sys; sys.path.insert(0, sys.argv[1]); import own_modules as own; own.take_own_modules(sys.argv[1] + '/lib');"
         "print(*(source for source, *_ in sys.meta_path[0].modules.values()))"
     )
-    told = subprocess.run(
-        [interpreter(version), "-c", program, tree], capture_output=True, text=True, check=True
-    ).stdout.split()
+    told = said(interpreter(version), program, tree).split()
     return {source.removeprefix("common/") for source in told}
+
+
+def said(python, program, *words, cwd=None):
+    command = [python, "-B", "-c", program, *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
 
 
 def importers(place, python):
@@ -381,8 +384,7 @@ def importers(place, python):
         "own = [m for n, m in sys.modules.items() if n.partition('.')[0] in ('autotune_init', 'cache_store')];"
         "print(*sorted({type(m.__loader__).__name__ for m in own}))"
     )
-    words = [python, "-B", "-c", program]
-    return subprocess.run(words, cwd=place, capture_output=True, text=True, check=True).stdout.split()
+    return said(python, program, cwd=place).split()
 
 
 HIT = """
@@ -451,10 +453,8 @@ def test_what_stands_in_for_a_module_is_gone_when_the_program_runs_and_the_whole
         "import pathlib, typing, urllib.parse;"
         "print(pathlib.Path('/a b').as_uri(), typing.Any, urllib.parse.urlsplit('a://b/c').netloc)"
     )
-    words = [need("3.11"), "-B", "-c", program % (str(copied), str(copied))]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
 
-    assert done.stdout == "file:///a%20b typing.Any b\n"
+    assert said(need("3.11"), program % (str(copied), str(copied))) == "file:///a%20b typing.Any b\n"
 
 
 def test_given_a_release_that_wants_more_of_a_module_when_imported_then_it_finds_the_whole(copied, tmp_path):
@@ -464,10 +464,8 @@ def test_given_a_release_that_wants_more_of_a_module_when_imported_then_it_finds
         "stand_in.TYPE_CHECKING = False; own_modules.import_beside('wanting', stand_in);"
         "print(sys.modules['wanting'].NamedTuple.__module__, sys.modules['typing'] is stand_in)"
     )
-    words = [need("3.11"), "-B", "-c", program % (str(copied), str(tmp_path))]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
 
-    assert done.stdout == "typing False\n"
+    assert said(need("3.11"), program % (str(copied), str(tmp_path))) == "typing False\n"
 
 
 @pytest.mark.parametrize("spoiled", [None, "gone", "cut", "of another build", "empty"])

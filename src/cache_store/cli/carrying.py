@@ -93,7 +93,8 @@ def deliver(
 ) -> int:
     """Each of `parcels` into the store behind `adapter`; one that is refused does not stop the others.
 
-    Where a person is asked, `parcels` is gone through twice, unless nothing would change. Raises `Problem`, `StoreError` and what `parcels` raises.
+    Where a person is asked, `parcels` is gone through twice, unless nothing would change. Raises `Problem`, `StoreError` and
+    what `parcels` raises.
     """
     store = session.patient(adapter)
     if not (request.is_confirmed or request.is_dry):

@@ -31,13 +31,15 @@ def clock_behind_s(newest: datetime | None, now: datetime) -> float | None:
     return behind_s if behind_s > CLOCKS_DIFFER_S else None
 
 
+def clock_text(behind_s: float) -> str:
+    behind = output.for_people_seconds(behind_s)
+    return f"this computer's clock is at least {behind} behind the store's: ages are too small by that"
+
+
 def tell_clock(newest: datetime | None, now: datetime, claims: Iterable[dict[str, Any]]) -> None:
     """One line of the story, where ages may be wrong."""
     behind_s = clock_behind_s(newest, now)
     if behind_s is not None:
-        output.tell(
-            f"this computer's clock is at least {output.for_people_seconds(behind_s)} behind the store's: ages are too "
-            "small by that, and a claim may be held by nobody"
-        )
+        output.tell(f"{clock_text(behind_s)}, and a claim may be held by nobody")
     elif any(map(is_judged_by_ours, claims)):
         output.tell("ages are by this computer's clock, which `cache-store doctor` compares with the store's")

@@ -29,6 +29,7 @@ from cache_store.collecting import (
     Verdict,
     judge_address,
     judge_folders,
+    needs_copies,
     sort_out,
 )
 from cache_store.dataclass import replace
@@ -36,7 +37,7 @@ from cache_store.emptying import BY, Remove, Step, Swept
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import BUNDLE_NAME, Address
-from cache_store.layout import RECORDS, kind_of
+from cache_store.layout import RECORDS
 from cache_store.objects import Entry, ObjectStore
 from cache_store.only_over import only_over
 from cache_store.operate import operate
@@ -181,7 +182,7 @@ def _judge(
 def _read_bytes(one: Objects) -> int:
     """How much `read_address` holds at once: the register, and one copy after the other."""
     register = one.entries.get(BUNDLE_NAME)
-    copies = (entry.size_bytes for name, entry in one.entries.items() if kind_of(name) == "copy")
+    copies = (one.entries[name].size_bytes for name in needs_copies(one))
     return (register.size_bytes if register else 0) + max(copies, default=0)
 
 

@@ -23,7 +23,7 @@ from cache_store.cli.bundle_rows import (
     parse_orders,
     state_without_bundle,
 )
-from cache_store.cli.clocks import clock_behind_s
+from cache_store.cli.clocks import clock_behind_s, clock_text
 from cache_store.cli.durations import duration_s
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.ls_text import branches, cells, columns
@@ -261,7 +261,4 @@ def _tell_foreign(inventory: Inventory) -> None:
 def _tell_clock(inventory: Inventory, now: datetime) -> None:
     behind_s = clock_behind_s(inventory.newest, now)
     if behind_s is not None:
-        output.tell(
-            f"this computer's clock is at least {output.for_people_seconds(behind_s)} behind the store's: "
-            "ages are too small by that"
-        )
+        output.tell(clock_text(behind_s))

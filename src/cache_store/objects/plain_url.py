@@ -21,8 +21,7 @@ class PlainUrl:
     scheme: str
     netloc: str
     path: str
-    query: str = ""
-    fragment: str = ""
+    query = fragment = ""
 
     @property
     def hostname(self) -> str | None:
