@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from cache_store.annotation import Final, Literal
 from cache_store.dataclass import dataclass, field
-from cache_store.identity import Address, Environment, Identity
+from cache_store.identity import Address, Identity, environment_name
 from cache_store.objects import MIB
 from cache_store.pattern import pattern
 from cache_store.sha256 import sha256_hex
@@ -77,13 +77,22 @@ class IdentityRecord:
     @property
     def address(self) -> Address:
         """Recomputed from the metadata, so that a record cannot claim an environment that it does not describe."""
-        environment = Environment(self.metadata, self.extra)
-        return Address(self.flashinfer_version, self.arch, self.key, environment.name)
+        name = environment_name(self.metadata, self.extra)
+        return Address(self.flashinfer_version, self.arch, self.key, name)
 
     @property
     def stated_address(self) -> Address:
         """As the record has it: the same as `address` in a bundle that `check_contents` has seen, for less."""
         return Address(self.flashinfer_version, self.arch, self.key, self.environment)
+
+    def is_stated_at(self, address: Address) -> bool:
+        """Whether `stated_address` is `address`, without making one."""
+        return (
+            self.key == address.key
+            and self.environment == address.environment
+            and self.arch == address.arch
+            and self.flashinfer_version == address.flashinfer_version
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,9 +226,8 @@ def check_contents(bundle: Bundle) -> None:
     """Raises `BadBundle` unless every rank has its content and the identity is one."""
     if len(bundle.ranks) > MAX_FILES:
         raise BadBundle("bundle-too-large", f"{len(bundle.ranks)} rank files; the limit is {MAX_FILES}")
-    stored = bundle.files.keys() | bundle.blobs.keys()
-    absent = bundle.digests - stored
-    if absent:
+    digests = bundle.digests
+    if absent := digests - bundle.files.keys() - bundle.blobs.keys():
         raise BadBundle("bundle-corrupt", f"no content for digest {min(absent)}")
     for digest, text in bundle.files.items():
         check_content(text.encode(), digest)
@@ -227,9 +235,7 @@ def check_contents(bundle: Bundle) -> None:
     if oversized:
         raise BadBundle("bundle-too-large", f"blob {oversized[0]} is larger than {MAX_FILE_BYTES} bytes")
     # before the first of them is fetched: 10,240 blobs of 16 MiB each fit into a small bundle.json
-    if (
-        total := sum(bundle.blobs[digest] for digest in bundle.digests & bundle.blobs.keys())
-    ) > MAX_BLOBS_BYTES:
+    if (total := sum(bundle.blobs[digest] for digest in digests & bundle.blobs.keys())) > MAX_BLOBS_BYTES:
         raise BadBundle("bundle-too-large", f"its blobs have {total} bytes; the limit is {MAX_BLOBS_BYTES}")
     try:
         address = bundle.identity.address

@@ -50,6 +50,7 @@ else:
                     self.start[name] = one.default
                     optional.append(name)
                 elif one.factory is not _MISSING:
+                    self.start[name] = _MISSING
                     self.factories.append((name, one.factory))
                     optional.append(name)
                 if not one.compare:
@@ -144,40 +145,63 @@ else:
         return one
 
     def _init_of(cls, record):
-        positional, known, required = record.positional, record.known, record.required
-        start, factories = record.start, record.factories
+        positional, start, factories = record.positional, record.start, record.factories
+        check_names, refuse = _refusals_of(cls, record)
         has_post_init = hasattr(cls, "__post_init__")
+        # so many arguments by place are enough
+        least = max(
+            (place for place, name in enumerate(record.names, 1) if name in record.required), default=0
+        )
+        most = len(positional)
 
         def __init__(self, /, *args, **given):
-            if args:
-                if len(args) > len(positional):
-                    raise TypeError(
-                        f"{cls.__name__}.__init__() takes {len(positional) + 1} positional arguments "
-                        f"but {len(args) + 1} were given"
-                    )
-                by_place = dict(zip(positional, args, strict=False))
-                if given and not given.keys().isdisjoint(by_place):
-                    twice = next(name for name in by_place if name in given)
-                    raise TypeError(f"{cls.__name__}.__init__() got multiple values for argument {twice!r}")
-                given.update(by_place)
-            told = given.keys()
-            if not told <= known:
-                strange = next(name for name in given if name not in known)
-                raise TypeError(f"{cls.__name__}.__init__() got an unexpected keyword argument {strange!r}")
-            if not told >= required:
-                absent = next(name for name in start if name in required and name not in given)
-                raise TypeError(f"{cls.__name__}.__init__() missing required argument: {absent!r}")
             values = self.__dict__
+            count = len(args)
+            if given or not count:
+                check_names(count, given)
+            elif not least <= count <= most:
+                refuse(count, given)
             # all at once, and in the order of the fields: ten thousand bundles are a hundred thousand of these
-            values.update(start)
+            if count < most or not count:
+                values.update(start)
+            values.update(zip(positional, args, strict=False))
             values.update(given)
             for name, factory in factories:
-                if name not in given:
+                if values[name] is _MISSING:
                     values[name] = factory()
             if has_post_init:
                 self.__post_init__()
 
         return __init__
+
+    def _refusals_of(cls, record):
+        positional, known, required = record.positional, record.known, record.required
+
+        def check_names(count, given):
+            told = given.keys()
+            if count:
+                told |= positional[:count]
+                if len(told) < count + len(given):  # some are told twice, or there are too many
+                    refuse(count, given)
+            if not required <= told <= known:
+                refuse(count, given)
+
+        def refuse(count, given):
+            if count > len(positional):
+                raise TypeError(
+                    f"{cls.__name__}.__init__() takes {len(positional) + 1} positional arguments "
+                    f"but {count + 1} were given"
+                )
+            told = positional[:count]
+            for name in given:
+                if name in told:
+                    raise TypeError(f"{cls.__name__}.__init__() got multiple values for argument {name!r}")
+                if name not in known:
+                    raise TypeError(f"{cls.__name__}.__init__() got an unexpected keyword argument {name!r}")
+            absent = next(name for name in record.names if name in required.difference(told, given))
+            raise TypeError(f"{cls.__name__}.__init__() missing required argument: {absent!r}")
+
+        return check_names, refuse
 
     def _key_of(names):
         """What is compared and hashed: always a tuple."""

@@ -19,10 +19,14 @@ from cache_store.dataclass import dataclass, field
 from cache_store.pattern import pattern
 from cache_store.sha256 import sha256_hex
 
-_SEGMENT = pattern(r"(?!\.)[A-Za-z0-9._+-]{1,64}\Z")
-_ARCH = pattern(r"sm[0-9]{2,4}[a-z]?\Z")
-_KEY = pattern(r"[0-9a-f]{16,64}\Z")
-_ENVIRONMENT = pattern(r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{12}\Z")
+# none of them matches a slash
+_PARTS = {
+    "flashinfer version": r"(?!\.)[A-Za-z0-9._+-]{1,64}",
+    "arch": r"sm[0-9]{2,4}[a-z]?",
+    "key": r"[0-9a-f]{16,64}",
+    "environment": r"[a-z0-9]+(?:-[a-z0-9]+)*-[0-9a-f]{12}",
+}
+_ADDRESS = pattern("/".join(_PARTS.values()) + r"\Z")
 _SLUG_LENGTH = 40
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -44,15 +48,13 @@ class Address:
     environment: str
 
     def __post_init__(self) -> None:
-        checks = (
-            ("flashinfer version", _SEGMENT, self.flashinfer_version),
-            ("arch", _ARCH, self.arch),
-            ("key", _KEY, self.key),
-            ("environment", _ENVIRONMENT, self.environment),
-        )
-        for name, wanted, value in checks:
-            if not wanted.match(value):
+        if _ADDRESS.match(str(self)):
+            return
+        parts = (self.flashinfer_version, self.arch, self.key, self.environment)
+        for (name, wanted), value in zip(_PARTS.items(), parts, strict=True):
+            if not re.fullmatch(wanted, value):
                 raise BadAddress(f"not a valid {name}: {value[:80]!r}")
+        raise AssertionError("an address is right where its parts are")
 
     def __str__(self) -> str:
         return f"{self.flashinfer_version}/{self.arch}/{self.key}/{self.environment}"
@@ -100,15 +102,25 @@ class Environment:
     extra: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.metadata.get("gpu"):
-            raise ValueError("an environment without a GPU name identifies nothing")
+        _check_gpu(self.metadata)
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
 
     @property
     def name(self) -> str:
         """`<gpu-slug>-<hash12>`: readable first, exact last."""
-        return _name_of(tuple(self.metadata.items()), tuple(self.extra.items()))
+        return environment_name(self.metadata, self.extra)
+
+
+def environment_name(metadata: Mapping[str, str], extra: Mapping[str, str]) -> str:
+    """`Environment(metadata, extra).name`. Raises ValueError as making one does."""
+    _check_gpu(metadata)
+    return _name_of(tuple(metadata.items()), tuple(extra.items()))
+
+
+def _check_gpu(metadata: Mapping[str, str]) -> None:
+    if not metadata.get("gpu"):
+        raise ValueError("an environment without a GPU name identifies nothing")
 
 
 @lru_cache(maxsize=256)  # of a whole store, which has one environment in thousands of bundles

@@ -39,7 +39,7 @@ class Wrong(Exception):  # noqa: N818 -- reads as what it is
 
 def loaded(body: bytes) -> object:
     try:
-        document = json.loads(body.decode(), parse_constant=_refuse)
+        document = _DECODER.decode(body.decode())
         if b"\\u" in body and _SURROGATE.search(body):
             json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # a UnicodeError is a ValueError
@@ -49,6 +49,9 @@ def loaded(body: bytes) -> object:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)
 
 
 def record(kind: Callable[..., T], needs: Fields, may: Fields, value: object) -> T:

@@ -7,7 +7,7 @@ Time and memory grow with the length alone, whatever the text: a regular express
 from __future__ import annotations
 
 _OPENING = ord("[")
-_NO_BRACKET = bytes(sorted(set(range(256)) - set(b"[]{}")))
+_NEITHER = bytes(sorted(set(range(256)) - set(b'[]{}"')))  # no bracket and no quote
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
 # a split keeps some 40 bytes for each string
 _PART_BYTES = 64 * 1024
@@ -42,7 +42,9 @@ def _brackets(body: bytes) -> bytes:
     found = []
     is_inside = False
     for start in range(0, len(body), _PART_BYTES):
-        pieces = body[start : start + _PART_BYTES].split(b'"')
-        found.append(b"".join(pieces[is_inside::2]).translate(_ONE_KIND, _NO_BRACKET))
+        marks = body[start : start + _PART_BYTES].translate(_ONE_KIND, _NEITHER)
+        # two quotes with nothing between them: what is around stays as far inside a string, or outside, as it was
+        pieces = marks.replace(b'""', b"").split(b'"')
+        found.append(b"".join(pieces[is_inside::2]))
         is_inside ^= len(pieces) % 2 == 0
     return b"".join(found)

@@ -31,7 +31,7 @@ from cache_store.cli.progress import progress
 from cache_store.cli.row_memory import RowMemory, memory_of
 from cache_store.cli.session import Problem, Session, problem_of, store_options
 from cache_store.cli.survey import MANY, in_parallel, listed, read_object
-from cache_store.cli.views import age_of, reading_of
+from cache_store.cli.views import ObjectAnswer, age_of, reading_of
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.identity import Address
@@ -175,10 +175,10 @@ def _survey(
                 yield address, entry
 
     try:
-        for address, entry, view in in_parallel(
-            partial(_read, store, now), to_read(), at_once=MANY, weigh=lambda one: one[1].size_bytes
+        for address, entry, answer in in_parallel(
+            partial(_read, store), to_read(), at_once=MANY, weigh=lambda one: one[1].size_bytes
         ):
-            told[address] = view
+            told[address] = view = _view(address, answer, now)
             if view is not None:
                 memory.learn(entry, view)
     except StoreError as error:
@@ -186,17 +186,18 @@ def _survey(
     return sorting.inventory(), told
 
 
-def _read(
-    store: ObjectStore, now: datetime, listed_as: tuple[Address, Entry]
-) -> tuple[Address, Entry, View | None]:
+def _read(store: ObjectStore, listed_as: tuple[Address, Entry]) -> tuple[Address, Entry, ObjectAnswer]:
     address, entry = listed_as
-    answer = read_object(store, address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
+    return address, entry, read_object(store, entry.key, limit_bytes=MAX_REGISTER_BYTES)
+
+
+def _view(address: Address, answer: ObjectAnswer, now: datetime) -> View | None:
     if isinstance(answer, Missing):
-        return address, entry, None
+        return None
     view = contents_view(reading_of(address, answer, has_claim=False))
     if (age := age_of(answer, now)).seconds is not None:
         view["age_s"] = age.seconds
-    return address, entry, view
+    return view
 
 
 def _wanted_views(

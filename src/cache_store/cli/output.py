@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any, TextIO
 
 LONGEST_S = 9999 * 86400  # a bucket may say anything; nothing real is older
@@ -73,16 +74,18 @@ def emit_bytes(body: bytes) -> None:
 
 def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Aligned columns with two blanks between them; a cell without content is "-"."""
-    cells = [[escape(cell) or "-" for cell in row] for row in rows]
-    # nearly all tables: 10,000 rows have 100,000 cells
-    is_plain = all(cell.isascii() for row in cells for cell in row)
-    measured, pad = (len, str.ljust) if is_plain else (cell_width, padded)
-    widths = [max(map(measured, column)) for column in zip(header, *cells, strict=True)]
-    lines = (
-        "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [list(header), *cells]
-    )
-    emit_lines(lines)
+    cells = [list(header), *([str(cell) or "-" for cell in row] for row in rows)]
+    text = "".join(chain.from_iterable(cells))
+    if text.isascii() and text.isprintable():
+        # nearly all tables, and 10,000 rows have 100,000 cells: no look at each of them
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        aligned = "  ".join(f"%-{width}s" for width in widths)
+        lines = (aligned % tuple(row) for row in cells)
+    else:
+        cells = [[escape(cell) for cell in row] for row in cells]
+        widths = [max(map(cell_width, column)) for column in zip(*cells, strict=True)]
+        lines = ("  ".join(map(padded, row, widths)) for row in cells)
+    _write(sys.stdout, "".join(f"{line.rstrip(' ')}\n" for line in lines))
 
 
 def emit_tree(title: str, branches: Branch) -> None:

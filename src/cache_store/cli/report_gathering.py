@@ -8,23 +8,19 @@ from datetime import date, datetime
 from functools import partial
 
 from cache_store import __version__
-from cache_store.bundle import MAX_REGISTER_BYTES
-from cache_store.claim import MAX_READ_BYTES, Rules
-from cache_store.cli.bundle_rows import state_without_bundle
-from cache_store.cli.claim_view import claim_view
 from cache_store.cli.fleet_workload import KINDS, Looked, look_at
 from cache_store.cli.page_text import moment_of, page_text
 from cache_store.cli.progress import progress
-from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
-from cache_store.cli.views import Reading, Unread, reading_of
+from cache_store.cli.row_answers import ask_row
+from cache_store.cli.survey import MANY, in_parallel, list_inventory
+from cache_store.cli.views import Unread
 from cache_store.collect_on_store import read_record
 from cache_store.dataclass import dataclass, field, replace
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.fleet_page import FleetPage, Met, Starts, Workload, counts_of
-from cache_store.inventory import Row
 from cache_store.known_bad_words import PREFIX
 from cache_store.layout import RECORDS
-from cache_store.objects import Missing, ObjectStore
+from cache_store.objects import ObjectStore
 from cache_store.use_record import WARM, UseRecord
 from cache_store.uses import Uses
 
@@ -44,8 +40,8 @@ def gather(store: ObjectStore, now: datetime) -> Gathered:
     inventory = list_inventory(store, "")
     looked: list[Looked] = []
     with progress("report", len(inventory.rows)) as advance:
-        for one in in_parallel(partial(_look, store, now), inventory.rows, at_once=MANY):
-            looked.append(one)
+        for answers in in_parallel(partial(ask_row, store), inventory.rows, at_once=MANY):
+            looked.append(look_at(answers.row, answers.reading(), answers.claim_view(now), now))
             advance()
     troubles = (each for one in looked for each in one.troubles)
     starts, is_denied = _starts(store)
@@ -82,18 +78,6 @@ def _key(one: Workload) -> str:
 
 def _environment(one: Workload) -> str:
     return one.address.rpartition("/")[2]
-
-
-def _look(store: ObjectStore, now: datetime, row: Row) -> Looked:
-    reading = Reading(state_without_bundle(row))
-    if row.bundle is not None:
-        answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
-        reading = reading_of(row.address, answer, has_claim=row.claim is not None)
-    claim = None
-    if row.claim is not None:
-        found = read_object(store, row.address.claim_key, limit_bytes=MAX_READ_BYTES)
-        claim = None if isinstance(found, Missing) else claim_view(found, now, Rules())
-    return look_at(row, reading, claim, now)
 
 
 @dataclass

@@ -47,7 +47,7 @@ class RowMemory:
 
     def learn(self, entry: Entry, view: View) -> None:
         """`view`: as `contents_view` made it, from a read that came after the listing of `entry`."""
-        if entry.etag and view["state"] in _LASTING:
+        if self._path is not None and entry.etag and view["state"] in _LASTING:
             self._rows[entry.key] = (entry.etag, {name: view[name] for name in CONTENTS})
             self._is_changed = True
 

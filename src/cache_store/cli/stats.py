@@ -13,24 +13,22 @@ from typing import Any
 
 import click
 
-from cache_store.bundle import MAX_REGISTER_BYTES
-from cache_store.claim import MAX_READ_BYTES, Rules
 from cache_store.cli import output
-from cache_store.cli.bundle_rows import STATES, model_of_register, state_without_bundle
-from cache_store.cli.claim_view import claim_view
+from cache_store.cli.bundle_rows import STATES, model_of_register
 from cache_store.cli.clocks import is_judged_by_ours, tell_clock
 from cache_store.cli.help_text import ALWAYS, epilog
 from cache_store.cli.progress import progress
+from cache_store.cli.row_answers import RowAnswers, ask_row
 from cache_store.cli.session import Session, problem_of, store_options
-from cache_store.cli.survey import MANY, in_parallel, list_inventory, read_object
-from cache_store.cli.views import Reading, reading_of
+from cache_store.cli.survey import MANY, in_parallel, list_inventory
+from cache_store.cli.views import Reading
 from cache_store.collect_on_store import read_record
 from cache_store.dataclass import dataclass
 from cache_store.errors import ErrorKind, StoreError
 from cache_store.exit_codes import ExitCode
 from cache_store.inventory import Inventory, Row, Selection
 from cache_store.layout import RECORDS
-from cache_store.objects import Missing, ObjectStore
+from cache_store.objects import ObjectStore
 from cache_store.tally import MAX_GROUPS, Cost, Counted, Prices, Tally, estimate
 from cache_store.uses import Uses
 
@@ -120,7 +118,8 @@ def stats(
             raise problem_of(error, NEEDS_LIST if error.kind is ErrorKind.DENIED else None) from error
         rows = [row for row in inventory.rows if selection.takes(row.address)]
         with progress("stats", len(rows)) as advance:
-            for seen in in_parallel(partial(_look, store, now), rows, at_once=MANY):
+            for answers in in_parallel(partial(ask_row, store), rows, at_once=MANY):
+                seen = _look(answers, now)
                 tally.add(seen.counted)
                 if seen.gpu and len(gpus) < MAX_GROUPS:
                     gpus.update([seen.gpu])
@@ -182,22 +181,18 @@ def _uses_view(uses: Uses) -> dict[str, Any]:
     }
 
 
-def _look(store: ObjectStore, now: datetime, row: Row) -> Seen:
-    reading, reads = Reading(state_without_bundle(row)), 0
-    if row.bundle is not None:
-        answer = read_object(store, row.address.bundle_key, limit_bytes=MAX_REGISTER_BYTES)
-        reading, reads = reading_of(row.address, answer, has_claim=row.claim is not None), 1
-    view, is_denied = None, reading.is_denied
-    if row.claim is not None:
-        claim = read_object(store, row.address.claim_key, limit_bytes=MAX_READ_BYTES)
-        reads += 1
-        if not isinstance(claim, Missing):
-            view = claim_view(claim, now, Rules())
-            is_denied |= view["problem"] == f"store-{ErrorKind.DENIED.value}"
+def _look(answers: RowAnswers, now: datetime) -> Seen:
+    row, reading, claim = answers.row, answers.reading(), answers.claim_view(now)
+    is_claim_denied = claim is not None and claim["problem"] == f"store-{ErrorKind.DENIED.value}"
     counted, slug = _counted(row, reading), _slug(row)
     gpu = counted.groups["gpu"]
     return Seen(
-        counted, (slug, gpu) if gpu and gpu != slug else None, view, reading.problem, is_denied, reads
+        counted,
+        (slug, gpu) if gpu and gpu != slug else None,
+        claim,
+        reading.problem,
+        reading.is_denied or is_claim_denied,
+        answers.requests,
     )
 
 
