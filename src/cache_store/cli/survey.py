@@ -82,8 +82,8 @@ def in_parallel(
     all the same, as few items need. The first exception ends it. Ctrl-C is noticed at once, since only worker threads
     ever wait for the store.
 
-    Where items are many, let `work` ask and the reader look: threads that take turns at it do so on different cores, where
-    looking at a bundle took twice as long (docs/evidence/ops-cli.json).
+    Where items are many, let `work` ask and the reader look: threads that take turns at looking do so on different cores,
+    and none finds in its core's cache what it needs.
     """
     pool = ThreadPoolExecutor(threads)
     ahead: deque[tuple[Future[list[R]], int]] = deque()
