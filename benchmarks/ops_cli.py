@@ -2,9 +2,9 @@
 
     python -m benchmarks.ops_cli [--bundles N] [--rounds R] [--foreign N] [--keep NAME]
 
-MinIO runs on the same machine and shares its cores with the command; the medians are of R runs, in which all take turns. `load_1m` at the end
-says whether others shared them too: with two cores, more than 2 or 3 is a machine that is not quiet. `--foreign` puts that
-many objects of somebody else's into the bucket besides.
+MinIO runs on the same machine and shares its cores with the command; the medians are of R runs, in which all take turns.
+`load_1m` at the end says whether others shared them too: with two cores, more than 2 or 3 is a machine that is not quiet.
+`--foreign` puts that many objects of somebody else's into the bucket besides.
 
 Two rows are yardsticks: s5cmd, which prints the same bundles, and our client's requests alone.
 """
@@ -30,6 +30,7 @@ from tests.processes.minio import KEYS, Bucket, serve  # noqa: E402 -- as above
 from cache_store.objects.open_url import open_store  # noqa: E402 -- as above
 
 PEER_ROW = "s5cmd cat */bundle.json"
+AGAIN = "ls, again"
 FIRST_STATE = "verify --state, first run"
 AT_LEAST = "obstore, LIST and GETs alone"
 # what our client takes for the same requests, before anything is looked at
@@ -75,12 +76,12 @@ def put_foreign(url, environ, count):
 
 
 def commands_of(environ, folder):
-    """(name, its words, its environment). What a later command needs of an earlier one comes in this order."""
+    """Name -> (words, environment). What a later one needs of an earlier one comes in this order."""
     remembers = {**environ, "XDG_CACHE_HOME": folder}
     state = str(Path(folder) / "state.jsonl")
     ours = {
         "ls": ["ls"],
-        "ls, again": ["ls"],
+        AGAIN: ["ls"],
         "ls --json": ["ls", "--json"],
         "ls --names-only": ["ls", "--names-only"],
         "ls --older-than 1d": ["ls", "--older-than", "1d"],
@@ -90,27 +91,29 @@ def commands_of(environ, folder):
         "verify --state, second run": ["verify", "--state", state],
         "stats": ["stats"],
     }
-    for name, words in ours.items():
-        world = remembers if name == "ls, again" else environ
-        yield name, [sys.executable, "-m", "cache_store.cli", *words], world
-    yield AT_LEAST, [sys.executable, "-c", GETTER, environ["AUTOTUNE_STORE"]], environ
+    commands = {
+        name: ([sys.executable, "-m", "cache_store.cli", *words], remembers if name == AGAIN else environ)
+        for name, words in ours.items()
+    }
+    commands[AT_LEAST] = [sys.executable, "-c", GETTER, environ["AUTOTUNE_STORE"]], environ
     if S5CMD:
         # the same bundles, read and thrown away: what reading them costs a program that looks at none
         url = f"{environ['AUTOTUNE_STORE']}/*/bundle.json"
         options = ["--endpoint-url", environ["AWS_ENDPOINT_URL_S3"], "--numworkers", "32"]
-        yield PEER_ROW, [str(S5CMD), *options, "cat", url], environ
+        commands[PEER_ROW] = [str(S5CMD), *options, "cat", url], environ
+    return commands
 
 
 def rows(environ, folder, rounds):
     """(name, its row). The commands take turns: this machine is quicker in one minute than in the next."""
-    commands = list(commands_of(environ, folder))
-    taken = {name: [] for name, _, _ in commands}
-    launched(*next(one[1:] for one in commands if one[0] == "ls, again"))
+    commands = commands_of(environ, folder)
+    taken = {name: [] for name in commands}
+    launched(*commands[AGAIN])  # the time before
     for turn in range(rounds):
-        for name, words, world in commands:
+        for name, command in commands.items():
             if name == FIRST_STATE and turn:
                 continue
-            taken[name].append(launched(words, world))
+            taken[name].append(launched(*command))
             print(turn, name, round(taken[name][-1][0], 2), file=sys.stderr, flush=True)
     for name, figures in taken.items():
         yield name, row_of(name, figures)

@@ -85,15 +85,6 @@ class IdentityRecord:
         """As the record has it: the same as `address` in a bundle that `check_contents` has seen, for less."""
         return Address(self.flashinfer_version, self.arch, self.key, self.environment)
 
-    def is_stated_at(self, address: Address) -> bool:
-        """Whether `stated_address` is `address`, without making one."""
-        return (
-            self.key == address.key
-            and self.environment == address.environment
-            and self.arch == address.arch
-            and self.flashinfer_version == address.flashinfer_version
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:

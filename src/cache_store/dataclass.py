@@ -162,8 +162,7 @@ else:
             elif not least <= count <= most:
                 refuse(count, given)
             # all at once, and in the order of the fields: ten thousand bundles are a hundred thousand of these
-            if count < most or not count:
-                values.update(start)
+            values.update(start)
             values.update(zip(positional, args, strict=False))
             values.update(given)
             for name, factory in factories:

@@ -76,7 +76,7 @@ def _read(store: ObjectStore, text: str) -> tuple[str, Bundle, dict[str, bytes]]
         if not isinstance(register, Bundle):
             told = f"{address} was taken out of service: its copy is {register.retired_copy}"
             raise Problem("not-found", told, ExitCode.NOT_FOUND)
-        if not register.identity.is_stated_at(address):
+        if register.identity.stated_address != address:
             told = f"{key}: it describes {register.identity.stated_address}"
             raise Problem("bundle-foreign", told, ExitCode.CORRUPT)
         return (

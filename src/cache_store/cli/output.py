@@ -89,7 +89,7 @@ def emit_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         cells = [[escape(cell) for cell in row] for row in cells]
         widths = [max(map(cell_width, column)) for column in zip(*cells, strict=True)]
         lines = ("  ".join(map(padded, row, widths)) for row in cells)
-    _write(sys.stdout, "".join(f"{line.rstrip(' ')}\n" for line in lines))
+    emit_lines(line.rstrip() for line in lines)
 
 
 def emit_tree(title: str, branches: Branch) -> None:

@@ -85,7 +85,7 @@ def reading_of(address: Address, answer: ObjectAnswer, *, has_claim: bool) -> Re
         return Reading("unreadable", problem=error.reason, detail=error.detail)
     if isinstance(register, Tombstone):
         return Reading("tombstone" if register.may_retune else "quarantined", register)
-    if not register.identity.is_stated_at(address):
+    if register.identity.stated_address != address:
         return Reading(
             "unreadable", problem="bundle-foreign", detail=f"it describes {register.identity.stated_address}"
         )

@@ -120,25 +120,26 @@ class ObstoreStore:
         return self._url
 
     def get(self, key: str, *, limit_bytes: int) -> StoredObject | Missing:
-        check_key(key)
-        try:
+        def fetch() -> StoredObject:
             result = obstore.get(self._store, key)
             meta = result.meta  # made anew at each access
             size = meta["size"]
             if size > limit_bytes:
                 raise StoreError(ErrorKind.TOO_LARGE, f"{key}: {size} bytes, limit {limit_bytes}")
             body = bytes(result.bytes())
-        except StoreError:
-            raise
-        except BaseException as error:
-            answer = _answered(key, error)
-            if answer.status == 404:
-                return Missing()
-            raise _unexpected(key, answer) from error
-        if len(body) != size:
-            raise StoreError(ErrorKind.UNAVAILABLE, f"{key}: the answer was cut: {len(body)} of {size} bytes")
-        etag = self._etag(meta["e_tag"], meta["version"])
-        return StoredObject(body, etag, None, meta["last_modified"])
+            if len(body) != size:
+                raise StoreError(
+                    ErrorKind.UNAVAILABLE, f"{key}: the answer was cut: {len(body)} of {size} bytes"
+                )
+            etag = self._etag(meta["e_tag"], meta["version"])
+            return StoredObject(body, etag, None, meta["last_modified"])
+
+        answer = _ask(check_key(key), fetch)
+        if not isinstance(answer, _Status):
+            return answer
+        if answer.status == 404:
+            return Missing()
+        raise _unexpected(key, answer)
 
     def put_if_absent(self, key: str, body: bytes) -> Written | NotWritten:
         return self._put(key, body, "create")
@@ -196,24 +197,21 @@ class _Status:
 
 
 def _ask(key: str, call: Callable[[], T]) -> T | _Status:
+    """The one place where obstore's exceptions end."""
     try:
         return call()
-    except BaseException as error:  # noqa: BLE001 -- `_answered` raises what is none of obstore's
-        return _answered(key, error)
-
-
-def _answered(key: str, error: BaseException) -> _Status:
-    """The one place where obstore's exceptions end. Raises `error` itself where it is none of them, else `StoreError`."""
-    if isinstance(error, (BaseError, OSError, ValueError)):
+    except (BaseError, OSError, ValueError) as error:
         text = str(error)
         verdict = judge(error)
         if isinstance(verdict, int):
             return _Status(verdict, _first_sentence(text))
         raise StoreError(verdict, f"{key}: {_story(verdict, text)}", _hint(text)) from error
-    # what Rust code raises is no Exception and has no public class
-    if type(error).__name__ == "PanicException":
+    except BaseException as error:
+        if (
+            type(error).__name__ != "PanicException"
+        ):  # what Rust code raises is no Exception and has no public class
+            raise
         raise StoreError(ErrorKind.INTERNAL, f"{key}: obstore panicked: {str(error)[:200]}") from error
-    raise error
 
 
 def judge(error: Exception) -> int | ErrorKind:
